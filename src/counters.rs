@@ -1,0 +1,139 @@
+//! Named counters. A packet that is not passed on always increments one, and every counter has a
+//! sentence that explains it to the user.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($variant:ident $name:literal $text:literal)*) => {
+        /// What is counted. The sentence of each is [`Counter::explanation`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Counter {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Counter {
+            /// Every counter, in the order in which they are shown.
+            pub const ALL: &'static [Counter] = &[$(Counter::$variant),*];
+
+            /// The name that is shown and exported.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// A sentence that explains the counter to the user.
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    // Packets passed on.
+    ClientEncapsulated "client_encapsulated" "Packets of applications here, sent through a tunnel."
+    ClientDecapsulated "client_decapsulated" "Tunnel packets delivered to applications here."
+    GatewayDecapsulated "gateway_decapsulated" "Tunnel packets forwarded to exported hosts."
+    GatewayEncapsulated "gateway_encapsulated" "Replies of exported hosts, sent back through a tunnel."
+    KeepalivesSent "keepalives_sent" "One-octet datagrams sent so that NAT boxes on the way keep a live flow's mapping."
+    KeepalivesReceived "keepalives_received" "Keepalive datagrams taken by the gateway; they carry nothing and end there."
+    // Packets refused: the application learns it at once.
+    ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
+    ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."
+    ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself."
+    ClientNoPort "client_no_port" "Packets rejected because no outer UDP port could be reserved (descriptor limit or all ports in use)."
+    ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
+    ClientConflict "client_conflict" "Packets rejected because another flow of a protocol without ports already uses the same host."
+    // Packets dropped.
+    Truncated "truncated" "Packets the kernel handed over shortened; dropped, because the rest is unknown."
+    Malformed "malformed" "Packets whose lengths or headers contradict themselves; dropped."
+    Fragment "fragment" "Inner fragments; dropped, because only the first names a port."
+    InnerOptions "inner_options" "Packets with IP options; dropped, because a verdict cannot change the header's length."
+    TooLong "too_long" "Packets that would exceed 65,535 octets once encapsulated; dropped."
+    TtlExpired "ttl_expired" "Tunnel packets whose inner TTL had run out; dropped."
+    UnexpectedHook "unexpected_hook" "Packets queued from a place where the rules never queue; dropped. Are the loaded rules ours?"
+    ClientStrayReply "client_stray_reply" "Tunnel packets that are not the exact reverse of a flow opened here; dropped."
+    ClientStale "client_stale" "Tunnel packets from a peer whose flow has expired; dropped."
+    GatewayBadOuterSource "gateway_bad_outer_source" "Tunnel packets whose outer source cannot be a client (loopback, multicast, inside address); dropped."
+    GatewayNotExported "gateway_not_exported" "Tunnel packets to a host, protocol or port that `exports` does not list; dropped."
+    GatewayOwnAddress "gateway_own_address" "Tunnel packets to one of the gateway's own addresses that `exports` does not list by itself; dropped."
+    GatewayBadInnerSource "gateway_bad_inner_source" "Tunnel packets whose inner source cannot be a host; dropped."
+    GatewayFlowsFull "gateway_flows_full" "Tunnel packets that would open a flow while the table is full of answered ones; dropped."
+    GatewaySourceFull "gateway_source_full" "Tunnel packets that would open more flows than one client address may have; dropped."
+    GatewayConflict "gateway_conflict" "Tunnel packets of a protocol without ports to a host that another client already uses; dropped."
+    GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
+    // Tables.
+    FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."
+    // DNS.
+    DnsPassed "dns_passed" "DNS replies passed on as they came, at once."
+    DnsHeld "dns_held" "DNS replies that waited for the NAT record of their name."
+    DnsMapped "dns_mapped" "DNS replies answered with a mapped address."
+    DnsNoRecord "dns_no_record" "DNS replies passed on as they came: the name has no NAT record."
+    DnsLookupFailed "dns_lookup_failed" "DNS replies passed on as they came: the lookup of the NAT record failed."
+    DnsTimeout "dns_timeout" "DNS replies passed on as they came: the NAT record did not come in time."
+    DnsServerSilent "dns_server_silent" "DNS replies passed on at once: their server ignores questions for NAT records."
+    DnsMalformed "dns_malformed" "DNS replies passed on as they came: they contradict themselves."
+    DnsMalformedRecord "dns_malformed_record" "NAT records ignored: wrong length or no path."
+    DnsRefusedRecord "dns_refused_record" "NAT records ignored: an address in them can never be a NAT box or host (SECURITY.md lists them)."
+    DnsTooLarge "dns_too_large" "DNS replies passed on as they came: the answer would not fit the client's limit."
+    DnsHoldFull "dns_hold_full" "DNS replies passed on as they came: too many others were waiting."
+    MappingsFull "mappings_full" "DNS replies passed on as they came: no pool address is free."
+    // Kernel.
+    QueueOverrun "queue_overrun" "Times the kernel reported that a queue socket overflowed."
+    VerdictRefused "verdict_refused" "Verdicts that the kernel refused."
+}
+
+/// One value a counter, shared by all workers.
+#[derive(Debug)]
+pub struct Counters([AtomicU64; Counter::ALL.len()]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Counter::ALL.len()])
+    }
+}
+
+impl Counters {
+    /// Adds one.
+    pub fn add(&self, counter: Counter) {
+        self.add_many(counter, 1);
+    }
+
+    /// Adds `count`.
+    pub fn add_many(&self, counter: Counter, count: u64) {
+        self.0[counter as usize].fetch_add(count, Relaxed);
+    }
+
+    /// The value now.
+    pub fn value(&self, counter: Counter) -> u64 {
+        self.0[counter as usize].load(Relaxed)
+    }
+
+    /// Every counter with its value.
+    pub fn snapshot(&self) -> impl Iterator<Item = (Counter, u64)> + '_ {
+        Counter::ALL.iter().map(|&counter| (counter, self.value(counter)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_counter_has_its_own_name_and_a_sentence() {
+        let names: HashSet<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+        assert_eq!(names.len(), Counter::ALL.len());
+        for counter in Counter::ALL {
+            assert!(counter.explanation().ends_with(['.', '?']), "{counter:?}");
+        }
+    }
+
+    #[test]
+    fn snapshot_shows_what_was_added() {
+        let counters = Counters::default();
+        counters.add_many(Counter::Malformed, 3);
+        let shown: Vec<_> = counters.snapshot().filter(|(_, value)| *value > 0).collect();
+        assert_eq!(shown, [(Counter::Malformed, 3)]);
+    }
+}
