@@ -1,1 +1,90 @@
-//! (being written)
+//! The control protocol: what `nattt` asks `natttd`, and the answers.
+//!
+//! One JSON object a line over a UNIX stream socket, one reply line for each request line:
+//! `{"version":1,"request":"flows","limit":100}` is answered by `{"version":1,"reply":"flows",...}`.
+
+mod endpoint;
+mod flow;
+mod line;
+mod mapping;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use endpoint::{BadEndpoint, Endpoint};
+pub use flow::{Ends, Flow, Leg, Traffic};
+pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode};
+pub use mapping::{Mapping, MappingState};
+pub use status::{Queue, Role, RulesState, RulesStatus, Status, Usage};
+
+use crate::counters::Counters;
+
+/// What a client of the socket asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// How the daemon does.
+    Status,
+    /// The mapped addresses.
+    Mappings,
+    /// The live flows.
+    Flows {
+        /// At most so many.
+        limit: usize,
+    },
+    /// The counters.
+    Counters,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Mappings`].
+    Mappings {
+        /// Ordered by address.
+        mappings: Vec<Mapping>,
+    },
+    /// To [`Request::Flows`].
+    Flows {
+        /// How many live flows there are, also those that the limit left out.
+        total: usize,
+        /// At most as many as were asked for.
+        flows: Vec<Flow>,
+    },
+    /// To [`Request::Counters`].
+    Counters {
+        /// Every counter, in the order in which they are shown.
+        counters: Vec<Counter>,
+    },
+    /// The request could not be answered.
+    Error {
+        /// Why, and what to do.
+        message: String,
+    },
+}
+
+/// One counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// Its name.
+    pub name: String,
+    /// Its value since the daemon started.
+    pub value: u64,
+    /// A sentence that explains it.
+    pub explanation: String,
+}
+
+impl Reply {
+    /// Every counter of the daemon.
+    pub fn counters(counters: &Counters) -> Self {
+        let one = |(counter, value): (crate::counters::Counter, u64)| Counter {
+            name: counter.name().to_owned(),
+            value,
+            explanation: counter.explanation().to_owned(),
+        };
+        Self::Counters { counters: counters.snapshot().map(one).collect() }
+    }
+}

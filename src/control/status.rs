@@ -1,0 +1,84 @@
+//! How the daemon does.
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+/// How the daemon does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The release of the running daemon.
+    pub daemon_version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// What it does.
+    pub roles: Vec<Role>,
+    /// Where mapped addresses are taken from; absent without the client role.
+    pub pool: Option<Ipv4Net>,
+    /// The firewall rules.
+    pub rules: RulesStatus,
+    /// The kernel queues.
+    pub queues: Vec<Queue>,
+    /// Mapped addresses; absent without the client role.
+    pub mappings: Option<Usage>,
+    /// Flows of the client role.
+    pub client_flows: Option<Usage>,
+    /// Flows of the gateway role.
+    pub gateway_flows: Option<Usage>,
+}
+
+/// What a daemon does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Opens tunnels for applications here.
+    Client,
+    /// Ends tunnels to exported hosts.
+    Gateway,
+}
+
+/// The firewall rules, as far as the daemon can tell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RulesStatus {
+    /// Whether they are the ones the configuration means.
+    pub state: RulesState,
+    /// The fingerprint that the configuration means.
+    pub expected: String,
+    /// The fingerprint of the loaded rules, where one was found.
+    pub found: Option<String>,
+}
+
+/// Whether the rules in the kernel are the ones the configuration means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesState {
+    /// They are.
+    Loaded,
+    /// There are none.
+    Missing,
+    /// There are others: the configuration changed since they were loaded.
+    Stale,
+    /// The kernel could not be asked.
+    Unknown,
+}
+
+/// A kernel queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// Its number.
+    pub number: u16,
+    /// What comes through it, in a word or two: `data`, `dns`.
+    pub purpose: String,
+    /// Whether the daemon listens on it.
+    pub bound: bool,
+}
+
+/// How full a table is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Entries now.
+    pub count: usize,
+    /// The most there may be.
+    pub cap: usize,
+}

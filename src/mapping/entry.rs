@@ -1,0 +1,219 @@
+//! One mapped address and what holds it.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::path::PathSet;
+use crate::time::Time;
+
+/// The most names one mapping remembers; the newest are kept.
+pub const MAX_NAMES: usize = 8;
+
+/// Stands in the flow count of a mapping that has left the table.
+const RETIRED: u32 = u32::MAX;
+
+/// A mapped address: the path set it stands for, the names that led to it, and what holds it.
+///
+/// Shared by all workers. Only the table makes and retires one.
+#[derive(Debug)]
+pub struct Mapping {
+    addr: Ipv4Addr,
+    paths: PathSet,
+    /// Newest first; at most [`MAX_NAMES`].
+    names: Mutex<Vec<String>>,
+    /// Live flows, or [`RETIRED`].
+    flows: AtomicU32,
+    /// When the last TTL that was told to an application ends, as [`Time`] milliseconds.
+    expires: AtomicU64,
+    /// When a flow last ended or a DNS answer was last given, as [`Time`] milliseconds.
+    last_used: AtomicU64,
+    /// When it was read back from disk: flows that lived then are not counted any more, but the
+    /// applications behind them may have survived the restart.
+    restored: Option<Time>,
+}
+
+impl Mapping {
+    /// The mapped address.
+    pub fn addr(&self) -> Ipv4Addr {
+        self.addr
+    }
+
+    /// The paths to the host it stands for.
+    pub fn paths(&self) -> &PathSet {
+        &self.paths
+    }
+
+    /// The names that led to it in presentation form, newest first.
+    pub fn names(&self) -> Vec<String> {
+        self.lock_names().clone()
+    }
+
+    /// The name that led to it last.
+    pub fn name(&self) -> Option<String> {
+        self.lock_names().first().cloned()
+    }
+
+    /// How many flows use it.
+    pub fn flows(&self) -> u32 {
+        match self.flows.load(Relaxed) {
+            RETIRED => 0,
+            flows => flows,
+        }
+    }
+
+    /// When the last TTL told to an application ends.
+    pub fn expires(&self) -> Time {
+        Time::from_millis(self.expires.load(Relaxed))
+    }
+
+    /// When a flow last ended or a DNS answer was last given.
+    pub fn last_used(&self) -> Time {
+        Time::from_millis(self.last_used.load(Relaxed))
+    }
+
+    /// Whether a TTL or a flow holds it; otherwise only the quarantine does.
+    pub fn is_live(&self, now: Time) -> bool {
+        self.flows() > 0 || now < self.expires()
+    }
+
+    /// A flow begins to use the address; [`unpin`](Self::unpin) once it ends.
+    ///
+    /// False if the mapping left the table since it was looked up: its address may stand for
+    /// another host by now, so the packet must be treated as one to an unmapped address.
+    #[must_use = "a mapping that could not be pinned must not be used"]
+    pub fn pin(&self) -> bool {
+        let one_more = |flows: u32| flows.checked_add(1).filter(|&flows| flows != RETIRED);
+        self.flows.fetch_update(AcqRel, Acquire, one_more).is_ok()
+    }
+
+    /// A flow that had pinned the mapping ended.
+    pub fn unpin(&self, now: Time) {
+        // Before the count falls: whoever sees no flow must see the quarantine that follows it.
+        self.last_used.fetch_max(now.as_millis(), Relaxed);
+        let one_less = |flows: u32| if flows == RETIRED { None } else { flows.checked_sub(1) };
+        let before = self.flows.fetch_update(AcqRel, Acquire, one_less);
+        debug_assert!(before.is_ok(), "unpin without pin");
+    }
+
+    /// A mapping that nothing holds yet.
+    pub(super) fn new(addr: Ipv4Addr, paths: PathSet) -> Self {
+        Self {
+            addr,
+            paths,
+            names: Mutex::default(),
+            flows: AtomicU32::new(0),
+            expires: AtomicU64::new(0),
+            last_used: AtomicU64::new(0),
+            restored: None,
+        }
+    }
+
+    /// The same mapping as it was read from disk at `now`.
+    pub(super) fn restored(self, now: Time) -> Self {
+        Self { restored: Some(now), ..self }
+    }
+
+    /// An answer with this address was given: it stays valid until `expires`.
+    pub(super) fn answered(&self, expires: Time, last_used: Time) {
+        self.expires.fetch_max(expires.as_millis(), Relaxed);
+        self.last_used.fetch_max(last_used.as_millis(), Relaxed);
+    }
+
+    /// Remembers `name` as the newest, and gives back the oldest if there are too many.
+    pub(super) fn add_name(&self, name: &str) -> Option<String> {
+        let mut names = self.lock_names();
+        match names.iter().position(|known| known == name) {
+            Some(known) => names[..=known].rotate_right(1),
+            None => names.insert(0, name.to_owned()),
+        }
+        if names.len() > MAX_NAMES { names.pop() } else { None }
+    }
+
+    /// When the address can be given to another path set, if no flow begins in the meantime.
+    ///
+    /// A flow that lives at `now` ends at `now` or later, and the quarantine follows it.
+    pub(super) fn held_until(&self, quarantine: Duration, now: Time) -> Time {
+        let flow = if self.flows() > 0 { now } else { Time::default() };
+        let restored = self.restored.unwrap_or_default();
+        flow.max(restored).max(self.expires()).max(self.last_used()) + quarantine
+    }
+
+    /// Takes the mapping out of use if nothing holds it: no flow can pin it any more.
+    pub(super) fn retire(&self, quarantine: Duration, now: Time) -> bool {
+        if self.flows() > 0 || now < self.held_until(quarantine, now) {
+            return false;
+        }
+        if self.flows.compare_exchange(0, RETIRED, AcqRel, Acquire).is_err() {
+            return false;
+        }
+        // A flow may have come and gone between the two checks; its quarantine counts.
+        let held = now < self.held_until(quarantine, now);
+        if held {
+            self.flows.store(0, Relaxed);
+        }
+        !held
+    }
+
+    fn lock_names(&self) -> MutexGuard<'_, Vec<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUARANTINE: Duration = Duration::from_secs(60);
+
+    fn mapping() -> Mapping {
+        let path = "203.0.113.1:100 192.168.0.2".parse().expect("a path");
+        Mapping::new(Ipv4Addr::new(127, 64, 0, 1), PathSet::new(vec![path]).expect("a path"))
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_retired_mapping_cannot_be_pinned() {
+        let mapping = mapping();
+        mapping.answered(at(10), at(0));
+        assert!(!mapping.retire(QUARANTINE, at(69)));
+        assert!(mapping.retire(QUARANTINE, at(70)));
+        assert!(!mapping.pin());
+        assert_eq!(mapping.flows(), 0);
+    }
+
+    #[test]
+    fn the_quarantine_begins_when_the_last_flow_ends() {
+        let mapping = mapping();
+        assert!(mapping.pin() && mapping.pin());
+        mapping.unpin(at(100));
+        assert!(!mapping.retire(QUARANTINE, at(1000)));
+        mapping.unpin(at(2000));
+        assert!(!mapping.retire(QUARANTINE, at(2059)));
+        assert!(mapping.retire(QUARANTINE, at(2060)));
+    }
+
+    #[test]
+    fn a_restart_begins_a_quarantine() {
+        let mapping = mapping().restored(at(500));
+        assert!(!mapping.retire(QUARANTINE, at(559)));
+        assert!(mapping.retire(QUARANTINE, at(560)));
+    }
+
+    #[test]
+    fn the_newest_names_are_kept() {
+        let mapping = mapping();
+        let dropped: Vec<_> = (0..10).filter_map(|n| mapping.add_name(&format!("n{n}."))).collect();
+        assert_eq!(dropped, ["n0.", "n1."]);
+        assert_eq!(mapping.add_name("n3."), None);
+        assert_eq!(mapping.names()[..3], ["n3.", "n9.", "n8."]);
+        assert_eq!(mapping.names().len(), MAX_NAMES);
+    }
+}

@@ -1,0 +1,353 @@
+use super::*;
+use proptest::prelude::*;
+
+const QUARANTINE: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_secs(10);
+
+fn at(seconds: u64) -> Time {
+    Time::from_millis(seconds * 1000)
+}
+
+/// One of many path sets.
+fn set(number: u8) -> PathSet {
+    let path = format!("203.0.113.1 192.168.0.{number}").parse().expect("a path");
+    PathSet::new(vec![path]).expect("not empty")
+}
+
+fn mappings(net: &str, cap: usize) -> Mappings {
+    Mappings::new(net.parse().expect("a network"), cap, QUARANTINE)
+}
+
+fn map(mappings: &Mappings, number: u8, now: Time) -> Result<Ipv4Addr, Exhausted> {
+    mappings.map(&format!("N{number}.example."), &set(number), TTL, now)
+}
+
+#[test]
+fn two_names_of_one_path_set_share_an_address() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    let first = mappings.map("b.example.", &set(2), TTL, at(0));
+    assert_eq!(first, mappings.map("WWW.example.", &set(2), TTL, at(0)));
+    let mapping = mappings.lookup(first.expect("an address")).expect("a mapping");
+    assert_eq!(mapping.names(), ["www.example.", "b.example."]);
+    assert_eq!(mapping.expires(), at(10));
+    assert_eq!(mapping.paths(), &set(2));
+}
+
+#[test]
+fn a_name_whose_record_changed_keeps_its_old_address_for_a_while() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    let old = mappings.map("b.example.", &set(2), TTL, at(0)).expect("an address");
+    let new = mappings.map("b.example.", &set(3), TTL, at(1)).expect("an address");
+    assert_ne!(old, new);
+    assert_eq!(mappings.named("B.example.").map(|mapping| mapping.addr()), Some(new));
+    assert_eq!(mappings.expire(at(69)), 0);
+    assert_eq!(mappings.expire(at(70)), 1);
+    assert!(mappings.lookup(old).is_none());
+    assert_eq!(mappings.named("b.example.").map(|mapping| mapping.addr()), Some(new));
+}
+
+#[test]
+fn a_mapping_in_quarantine_comes_back_to_life() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    let addr = map(&mappings, 2, at(0)).expect("an address");
+    let mapping = mappings.lookup(addr).expect("a mapping");
+    assert!(mapping.is_live(at(9)) && !mapping.is_live(at(10)));
+    assert_eq!(map(&mappings, 2, at(50)), Ok(addr));
+    assert!(mapping.is_live(at(59)));
+}
+
+#[test]
+fn a_full_table_gives_nothing_before_a_quarantine_ends() {
+    let mappings = mappings("127.64.0.0/10", 2);
+    let held = map(&mappings, 1, at(0)).expect("an address");
+    map(&mappings, 2, at(5)).expect("an address");
+    assert!(mappings.lookup(held).is_some_and(|mapping| mapping.pin()));
+    assert_eq!(map(&mappings, 3, at(74)), Err(Exhausted::Cap(2)));
+    assert!(map(&mappings, 3, at(75)).is_ok());
+    assert_eq!(map(&mappings, 4, at(100)), Err(Exhausted::Cap(2)));
+    assert!(mappings.lookup(held).is_some());
+}
+
+#[test]
+fn a_full_table_finds_a_short_mapping_made_after_the_last_sweep() {
+    let mappings = mappings("127.64.0.0/10", 2);
+    mappings.map("long.example.", &set(1), 100 * TTL, at(0)).expect("an address");
+    mappings.expire(at(0));
+    map(&mappings, 2, at(0)).expect("an address");
+    assert!(map(&mappings, 3, at(70)).is_ok());
+}
+
+#[test]
+fn a_full_pool_gives_nothing_before_a_quarantine_ends() {
+    let mappings = mappings("127.64.0.0/30", 10);
+    assert!(map(&mappings, 1, at(0)).is_ok() && map(&mappings, 2, at(0)).is_ok());
+    assert_eq!(map(&mappings, 3, at(69)), Err(Exhausted::Pool(mappings.pool())));
+    assert!(map(&mappings, 3, at(70)).is_ok());
+}
+
+#[test]
+fn a_pool_without_usable_addresses_is_exhausted() {
+    let mappings = mappings("127.64.0.0/31", 10);
+    assert_eq!(map(&mappings, 1, at(0)), Err(Exhausted::Pool(mappings.pool())));
+}
+
+#[test]
+fn a_record_cannot_hold_an_address_for_68_years() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    mappings.map("b.example.", &set(1), Duration::from_secs(u64::MAX), at(0)).expect("an address");
+    assert_eq!(mappings.expire(at(0) + MAX_TTL + QUARANTINE), 1);
+}
+
+#[test]
+fn generations_tell_what_changed() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    map(&mappings, 1, at(0)).expect("an address");
+    let (any, addresses) = (mappings.generation(), mappings.address_generation());
+    map(&mappings, 1, at(1)).expect("an address");
+    assert_ne!(mappings.generation(), any);
+    assert_eq!(mappings.address_generation(), addresses);
+    mappings.expire(at(1000));
+    assert_ne!(mappings.address_generation(), addresses);
+    assert!(mappings.is_empty());
+}
+
+#[test]
+fn the_saved_form_is_stable() {
+    let mappings = mappings("127.64.0.0/10", 10);
+    mappings.map("b.example.", &set(2), TTL, at(1)).expect("an address");
+    let json = String::from_utf8(mappings.to_state().to_json()).expect("text");
+    let expected = "{\"version\":1,\"mappings\":[\n{\"address\":\"127.118.232.255\",\
+        \"expires_ms\":11000,\"last_used_ms\":1000,\"names\":[\"b.example.\"],\
+        \"paths\":[\"203.0.113.1:100 192.168.0.2\"]}\n]}\n";
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn bad_entries_are_skipped_alone() {
+    let entry = |addr: &str, path: &str| {
+        format!(
+            r#"{{"address":"{addr}","paths":[{path}],"names":[],"expires_ms":0,"last_used_ms":0}}"#
+        )
+    };
+    let entries = [
+        entry("127.64.0.1", r#""203.0.113.1 10.0.0.1""#),
+        entry("127.64.0.2", r#""203.0.113.1 10.0.0.1""#), // the same paths
+        entry("127.64.0.1", r#""203.0.113.1 10.0.0.2""#), // the same address
+        entry("127.0.0.1", r#""203.0.113.1 10.0.0.3""#),  // outside the pool
+        entry("127.64.0.0", r#""203.0.113.1 10.0.0.4""#), // its first address
+        entry("127.127.255.255", r#""203.0.113.1 10.0.0.5""#), // its last address
+        entry("127.64.0.3", r#""10.0.0.6""#),             // no NAT box
+        entry("127.64.0.4", ""),                          // no path
+        "{}".to_owned(),
+        "7".to_owned(),
+    ];
+    let json = format!(r#"{{"version":1,"mappings":[{}]}}"#, entries.join(","));
+    let state = State::from_json(json.as_bytes()).expect("readable");
+    let mappings = mappings("127.64.0.0/10", 10);
+    let skipped = mappings.restore(state, at(0));
+    assert_eq!((mappings.len(), skipped.count), (1, 9));
+    assert!(skipped.first_reason.is_some_and(|reason| reason.contains("127.64.0.3")));
+}
+
+#[test]
+fn names_that_could_harm_a_terminal_are_not_taken_back() {
+    let json = r#"{"version":1,"mappings":[{"address":"127.64.0.1","names":["\u001b[2J."],
+        "paths":["203.0.113.1 10.0.0.1"],"expires_ms":0,"last_used_ms":0}]}"#;
+    let mappings = mappings("127.64.0.0/10", 10);
+    let skipped = mappings.restore(State::from_json(json.as_bytes()).expect("readable"), at(0));
+    assert_eq!((mappings.len(), skipped.count), (0, 1));
+}
+
+#[test]
+fn a_later_version_is_refused_whole() {
+    use super::super::StateError;
+    let later = State::from_json(br#"{"version":2,"tables":{}}"#);
+    assert_eq!(later, Err(StateError::Version(2)));
+    for json in [&b""[..], b"[]", b"{}", b"{\"version\":1}", b"\xff", b"{\"version\":-1}"] {
+        assert!(matches!(State::from_json(json), Err(StateError::Malformed(_))), "{json:?}");
+    }
+}
+
+#[test]
+fn restored_addresses_are_valid_and_rest_for_a_quarantine() {
+    let before = mappings("127.64.0.0/30", 10);
+    let addr = map(&before, 1, at(0)).expect("an address");
+    map(&before, 2, at(0)).expect("an address");
+    let after = mappings("127.64.0.0/30", 10);
+    after.restore(before.to_state(), at(1000));
+    assert!(after.lookup(addr).is_some_and(|mapping| mapping.paths() == &set(1)));
+    assert_eq!(map(&after, 3, at(1059)), Err(Exhausted::Pool(after.pool())));
+    assert!(map(&after, 3, at(1060)).is_ok());
+}
+
+#[test]
+fn times_from_a_wrong_clock_do_not_hold_an_address_for_ever() {
+    let before = mappings("127.64.0.0/10", 10);
+    map(&before, 1, at(u64::MAX / 2000)).expect("an address");
+    let after = mappings("127.64.0.0/10", 10);
+    after.restore(before.to_state(), at(0));
+    assert_eq!(after.expire(at(0) + MAX_TTL + QUARANTINE), 1);
+}
+
+#[test]
+fn the_newest_mapping_of_a_name_is_found_after_a_restart() {
+    let before = mappings("127.64.0.0/10", 100);
+    let newest = (1..=20).map(|number| {
+        before.map("b.example.", &set(number), TTL, at(number.into())).expect("an address")
+    });
+    let newest = newest.last();
+    let after = mappings("127.64.0.0/10", 100);
+    after.restore(before.to_state(), at(30));
+    assert_eq!(after.named("b.example.").map(|mapping| mapping.addr()), newest);
+}
+
+/// What may happen to a table.
+#[derive(Debug, Clone)]
+enum Op {
+    Map { set: u8, ttl: u64 },
+    Pin { set: u8 },
+    Unpin { set: u8 },
+    Expire,
+    Advance { seconds: u64 },
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => (0u8..20, 0u64..100).prop_map(|(set, ttl)| Op::Map { set, ttl }),
+        2 => (0u8..20).prop_map(|set| Op::Pin { set }),
+        2 => (0u8..20).prop_map(|set| Op::Unpin { set }),
+        1 => Just(Op::Expire),
+        3 => (0u64..80).prop_map(|seconds| Op::Advance { seconds }),
+    ];
+    prop::collection::vec(op, 0..120)
+}
+
+/// What a path set was promised: an independent, slower account of the same rules.
+#[derive(Debug, Clone, Default)]
+struct Promise {
+    addr: Option<Ipv4Addr>,
+    expires: u64,
+    last_used: u64,
+    pins: Vec<Arc<Mapping>>,
+}
+
+impl Promise {
+    fn holds(&self, now: u64) -> bool {
+        let rest = QUARANTINE.as_secs();
+        let quiet = self.expires.max(self.last_used);
+        self.addr.is_some() && (!self.pins.is_empty() || now < quiet + rest)
+    }
+}
+
+struct Model {
+    mappings: Mappings,
+    promises: Vec<Promise>,
+    now: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            mappings: mappings("127.64.0.0/28", 12),
+            promises: vec![Promise::default(); 20],
+            now: 0,
+        }
+    }
+
+    fn run(&mut self, op: &Op) {
+        match *op {
+            Op::Map { set: number, ttl } => self.map(number, ttl),
+            Op::Pin { set } => self.pin(set.into()),
+            Op::Unpin { set } => self.unpin(set.into()),
+            Op::Expire => drop(self.mappings.expire(at(self.now))),
+            Op::Advance { seconds } => self.now += seconds,
+        }
+    }
+
+    fn map(&mut self, number: u8, ttl: u64) {
+        let ttl_given = Duration::from_secs(ttl);
+        let result = self.mappings.map("b.example.", &set(number), ttl_given, at(self.now));
+        let held = self.promises.iter().filter(|promise| promise.holds(self.now)).count();
+        let promise = &mut self.promises[usize::from(number)];
+        match result {
+            Ok(addr) => {
+                assert!(!promise.holds(self.now) || promise.addr == Some(addr), "address changed");
+                promise.addr = Some(addr);
+                promise.expires = promise.expires.max(self.now + ttl);
+                promise.last_used = self.now;
+            }
+            Err(_) => assert!(held == 12 && !promise.holds(self.now), "refused, but {held} held"),
+        }
+    }
+
+    fn pin(&mut self, number: usize) {
+        let Some(addr) = self.promises[number].addr else { return };
+        let found = self.mappings.lookup(addr);
+        let Some(mapping) = found.filter(|mapping| mapping.paths() == &set(number as u8)) else {
+            assert!(!self.promises[number].holds(self.now), "a promised address is gone");
+            return;
+        };
+        assert!(mapping.pin());
+        self.promises[number].pins.push(mapping);
+    }
+
+    fn unpin(&mut self, number: usize) {
+        if let Some(mapping) = self.promises[number].pins.pop() {
+            mapping.unpin(at(self.now));
+            self.promises[number].last_used = self.now;
+        }
+    }
+
+    fn check(&self) {
+        for (number, promise) in self.promises.iter().enumerate() {
+            if let Some(addr) = promise.addr.filter(|_| promise.holds(self.now)) {
+                let mapping = self.mappings.lookup(addr).expect("a promised address");
+                assert_eq!(mapping.paths(), &set(number as u8));
+                assert_eq!(mapping.flows() as usize, promise.pins.len());
+            }
+        }
+        let table = self.mappings.read();
+        assert_eq!(table.by_addr.len(), table.by_paths.len());
+        assert!(table.by_addr.len() <= 12);
+        for (name, addr) in &table.by_name {
+            assert!(table.by_addr.get(addr).is_some_and(|mapping| mapping.names().contains(name)));
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_promise_is_ever_broken(ops in ops()) {
+        let mut model = Model::new();
+        for op in &ops {
+            model.run(op);
+            model.check();
+        }
+    }
+
+    #[test]
+    fn the_same_paths_get_the_same_address_while_nothing_else_holds_it(number: u8, other: u8) {
+        let alone = map(&mappings("127.64.0.0/16", 10), number, at(0));
+        let shared = mappings("127.64.0.0/16", 10);
+        let first = map(&shared, other, at(0));
+        let second = map(&shared, number, at(0));
+        prop_assert_eq!(first == second, number == other);
+        prop_assert!(second == alone || first == alone);
+    }
+
+    #[test]
+    fn restoring_what_was_saved_is_the_identity(ops in ops()) {
+        let mut model = Model::new();
+        ops.iter().for_each(|op| model.run(op));
+        let saved = model.mappings.to_state();
+        let read = State::from_json(&saved.to_json()).expect("what was written");
+        let restored = mappings("127.64.0.0/28", 12);
+        prop_assert_eq!(restored.restore(read, at(model.now)), Skipped::default());
+        prop_assert_eq!(restored.to_state(), saved);
+    }
+
+    #[test]
+    fn any_octets_are_a_table_or_an_error(json in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(State::from_json(&json).is_err());
+    }
+}
