@@ -2,6 +2,10 @@
 
 pub mod clock;
 pub mod events;
+mod netlink;
 pub mod network;
 pub mod nfqueue;
 pub mod ports;
+pub mod route;
+pub mod sysctl;
+pub mod tables;

@@ -51,7 +51,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
 }
 
 /// The attributes in `bytes`: type, offset of the value in `bytes`, value.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
+pub(in super::super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let octets = usize::from(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));

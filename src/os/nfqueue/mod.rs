@@ -8,6 +8,7 @@ mod queue;
 mod receive;
 mod verdict;
 
+pub(super) use message::attributes;
 pub use queue::{Options, Queue, Wake};
 pub use receive::{Batch, Hook, Packet};
 pub use verdict::{Action, Verdicts};

@@ -151,10 +151,10 @@ impl Queue {
                 }
                 Err(error) => return Err(error),
             }
-            match batch.packet(0) {
-                Err(Some(0)) => return Ok(()),
-                Err(Some(errno)) => return Err(io::Error::from_raw_os_error(errno)),
-                Ok(_) | Err(None) => {}
+            match batch.packets().next() {
+                Some(Err(Some(0))) => return Ok(()),
+                Some(Err(Some(errno))) => return Err(io::Error::from_raw_os_error(errno)),
+                _ => {}
             }
         }
     }

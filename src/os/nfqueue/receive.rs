@@ -102,19 +102,22 @@ impl Batch {
         Ok(())
     }
 
-    /// The message at `index` as a packet; otherwise the kernel's errno, if it is one.
-    pub fn packet(&mut self, index: usize) -> Result<Packet<'_>, Option<i32>> {
-        let octets = self.lengths[index].min(SLOT);
-        let slot = &mut self.buffer[index * SLOT..][..octets];
-        let located = match message::parse(slot) {
-            Some(Message::Packet(rest)) => locate(rest).ok_or(None)?,
-            Some(Message::Answer(errno)) => return Err(Some(-errno)),
-            Some(Message::Other) | None => return Err(None),
-        };
-        let Located { id, hook, mark, truncated, start, octets } = located;
-        let bytes = &mut slot[start..start + octets];
-        Ok(Packet { id, hook, mark, truncated, bytes })
+    /// The packets that were received. Anything else is the kernel's errno about a verdict, or
+    /// nothing to speak of.
+    pub fn packets(&mut self) -> impl Iterator<Item = Result<Packet<'_>, Option<i32>>> {
+        let slots = self.buffer.chunks_exact_mut(SLOT);
+        self.lengths.iter().zip(slots).map(|(&octets, slot)| packet(&mut slot[..octets.min(SLOT)]))
     }
+}
+
+fn packet(message: &mut [u8]) -> Result<Packet<'_>, Option<i32>> {
+    let located = match message::parse(message) {
+        Some(Message::Packet(rest)) => locate(rest).ok_or(None)?,
+        Some(Message::Answer(errno)) => return Err(Some(-errno)),
+        Some(Message::Other) | None => return Err(None),
+    };
+    let Located { id, hook, mark, truncated, start, octets } = located;
+    Ok(Packet { id, hook, mark, truncated, bytes: &mut message[start..start + octets] })
 }
 
 fn header(slot: &mut libc::iovec) -> libc::mmsghdr {

@@ -51,6 +51,13 @@ impl<'p> Verdicts<'p> {
         self.parts.is_empty()
     }
 
+    /// Forgets what was sent.
+    pub fn clear(&mut self) {
+        self.arena.clear();
+        self.parts.clear();
+        self.octets = 0;
+    }
+
     /// Octets to send.
     pub fn octets(&self) -> usize {
         self.octets
