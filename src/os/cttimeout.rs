@@ -163,8 +163,8 @@ mod tests {
             &0x0505u16.to_ne_bytes(), // REQUEST, ACK, CREATE, REPLACE
             &[0; 8],
             &[2, 0, 0, 0],
-            &[14u16.to_ne_bytes(), 1u16.to_ne_bytes()].concat(),
-            b"nattt-udp\0\0\0",
+            &[9u16.to_ne_bytes(), 1u16.to_ne_bytes()].concat(),
+            b"nt17\0\0\0\0",
             &[6u16.to_ne_bytes(), 2u16.to_ne_bytes()].concat(),
             &[0, 2, 0, 0],
             &[5u16.to_ne_bytes(), 3u16.to_ne_bytes()].concat(),

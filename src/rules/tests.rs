@@ -93,7 +93,7 @@ fn iptables_gateway() {
     assert_lines(
         &text,
         &[
-            "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nattt-udp",
+            "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
             "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
             "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
@@ -208,4 +208,10 @@ proptest! {
             prop_assert!(text.contains(&config.queues.dns().to_string()));
         }
     }
+}
+
+/// The kernel shows only four octets of a policy's name to `iptables-save`.
+#[test]
+fn timeout_policies_survive_saving() {
+    assert!(TIMEOUTS.iter().all(|policy| policy.name.len() <= 4));
 }

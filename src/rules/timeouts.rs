@@ -4,7 +4,9 @@
 /// One connection tracking timeout policy of IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeoutPolicy {
-    /// Name in the kernel, for iptables' `-j CT --timeout`.
+    /// Name in the kernel, for iptables' `-j CT --timeout`: `nt` and the protocol's number. Not
+    /// longer, because the kernel shows only four octets of it (xt_CT's `usersize`), and rules that
+    /// somebody saves with `iptables-save` should be those that were loaded.
     pub name: &'static str,
     /// Name of the object in nft's table; none where nft cannot express the policy.
     pub nft_name: Option<&'static str>,
@@ -21,14 +23,14 @@ pub struct TimeoutPolicy {
 /// queries, RFC 5508 REQ-2).
 pub const TIMEOUTS: &[TimeoutPolicy] = &[
     TimeoutPolicy {
-        name: "nattt-udp",
+        name: "nt17",
         nft_name: Some("nattt_udp"),
         protocol: "udp",
         number: 17,
         states: &[("unreplied", 1, 310), ("replied", 2, 310)],
     },
     TimeoutPolicy {
-        name: "nattt-tcp",
+        name: "nt06",
         nft_name: Some("nattt_tcp"),
         protocol: "tcp",
         number: 6,
@@ -36,7 +38,7 @@ pub const TIMEOUTS: &[TimeoutPolicy] = &[
     },
     // nft's language has timeout policies for UDP and TCP only; there, ICMP keeps the kernel's 30 s.
     TimeoutPolicy {
-        name: "nattt-icmp",
+        name: "nt01",
         nft_name: None,
         protocol: "icmp",
         number: 1,
