@@ -1,1 +1,3 @@
-//! (being written)
+//! The `nattt` command.
+
+pub mod rules;

@@ -77,8 +77,8 @@ fn unknown_key(message: &str) -> String {
 
 /// The line of the packaged file that shows how `key` is written.
 fn example(key: &str) -> Option<&'static str> {
-    let shown = PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' ']));
-    shown.filter(|line| line.split_once(" = ").is_some_and(|(name, _)| name == key)).last()
+    let mut shown = PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    shown.rfind(|line| line.split_once(" = ").is_some_and(|(name, _)| name == key))
 }
 
 /// Levenshtein's distance: the fewest letters to insert, delete or replace.

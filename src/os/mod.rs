@@ -1,7 +1,9 @@
 //! Kernel and operating system. Nothing above this folder makes a system call.
 
 pub mod clock;
+pub mod cttimeout;
 pub mod events;
+pub mod firewall;
 mod netlink;
 pub mod network;
 pub mod nfqueue;
