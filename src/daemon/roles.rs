@@ -63,3 +63,11 @@ fn gateway_settings(gateway: &config::Gateway) -> gateway::Settings {
         max_flows_per_source: u32::try_from(gateway.max_flows_per_source).unwrap_or(u32::MAX),
     }
 }
+
+impl std::fmt::Display for Roles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names =
+            [self.client.as_ref().map(|_| "client"), self.gateway.as_ref().map(|_| "gateway")];
+        f.write_str(&names.into_iter().flatten().collect::<Vec<_>>().join(" and "))
+    }
+}

@@ -2,46 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::counters::{Counter, Counters};
 use crate::os::clock::Clock;
-use crate::os::nfqueue::{Action, Batch, Hook, Packet, Queue, Verdicts, Wake};
+use crate::os::nfqueue::{Action, Batch, Hook, Packet, Queue, Verdicts};
 use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
 use super::Roles;
+use super::stop::Stop;
 
 /// Packets per receive. More would only wait longer for the first verdict.
 const BATCH: usize = 64;
 /// Verdicts are sent early when they hold so many octets, well below the send buffer.
 const SEND_OCTETS: usize = 512 << 10;
-
-/// Tells all workers to stop.
-pub(super) struct Stop {
-    requested: AtomicBool,
-    wake: Wake,
-}
-
-impl Stop {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { requested: AtomicBool::new(false), wake: Wake::new()? })
-    }
-
-    pub(super) fn request(&self) {
-        self.requested.store(true, Relaxed);
-        self.wake.wake();
-    }
-
-    pub(super) fn requested(&self) -> bool {
-        self.requested.load(Relaxed)
-    }
-
-    /// Wakes whoever waits once a stop is requested, and is never cleared.
-    pub(super) fn wake(&self) -> &Wake {
-        &self.wake
-    }
-}
 
 /// What a worker needs.
 pub(super) struct Worker {

@@ -1,11 +1,12 @@
 //! The kernel's word that something changed: links, addresses and routes, or firewall tables.
-#![allow(unsafe_code, reason = "borrowing libmnl's descriptor is at the kernel boundary")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
+
+use super::netlink::Socket;
 
 /// Groups of rtnetlink: links, IPv4 addresses, IPv4 routes (linux/rtnetlink.h).
 const ROUTING: u32 = 0x1 | 0x10 | 0x40;
@@ -13,7 +14,7 @@ const ROUTING: u32 = 0x1 | 0x10 | 0x40;
 const FIREWALL: u32 = 1 << 6;
 
 /// A subscription. What changed is not read: the reader looks at the state itself.
-pub struct Events(mnl::Socket);
+pub struct Events(Socket);
 
 impl Events {
     /// Changes of links, addresses and routes.
@@ -29,7 +30,7 @@ impl Events {
     fn subscribe(bus: mnl::Bus, groups: u32) -> io::Result<Self> {
         let socket = mnl::Socket::open(bus)?;
         socket.bind(groups, 0)?;
-        Ok(Self(socket))
+        Ok(Self(Socket(socket)))
     }
 
     /// Whether anything changed since the last call. Lost messages count as a change.
@@ -48,7 +49,6 @@ impl Events {
 
 impl AsFd for Events {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as the socket lives, which `self` borrows.
-        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+        self.0.as_fd()
     }
 }

@@ -1,12 +1,28 @@
-//! Requests to the kernel over netlink: a message with attributes, answered by an errno.
+//! Netlink sockets, and requests to the kernel: a message with attributes, answered by an errno.
+#![allow(unsafe_code, reason = "crate mnl leaves out Send and AsFd")]
 
 use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Octets of nlmsghdr (linux/netlink.h).
 const HEADER: usize = 16;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 0x1;
 const NLM_F_ACK: u16 = 0x4;
+
+/// A socket of libmnl that may move to another thread.
+pub(super) struct Socket(pub(super) mnl::Socket);
+
+// SAFETY: struct mnl_socket is a descriptor and an address on the heap; libmnl keeps no state of
+// the thread that made it, and only the owner of this value uses the pointer.
+unsafe impl Send for Socket {}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor is open as long as the socket lives, which `self` borrows.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
+    }
+}
 
 /// A request under construction. Everything in it is aligned to four octets.
 pub(super) struct Request(Vec<u8>);

@@ -61,6 +61,12 @@ impl Ports {
     }
 }
 
+/// Owns the gateway's tunnel port, so that nothing answers for it with "port unreachable" while
+/// the rules are absent, and no other program takes what the rules let through.
+pub fn own(port: u16) -> io::Result<UdpSocket> {
+    bind(port)
+}
+
 /// Binds without SO_REUSEADDR or SO_REUSEPORT: exclusively.
 fn bind(port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;

@@ -1,12 +1,14 @@
 //! One kernel queue on a netlink socket of its own.
-#![allow(unsafe_code, reason = "borrowing libmnl's descriptor is at the kernel boundary")]
+#![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::sockopt;
+
+use crate::os::netlink::Socket;
 
 use super::message::{self, ATTRIBUTE, HEADERS, MSG_CONFIG, NLM_F_ACK, NLM_F_REQUEST};
 use super::receive::Batch;
@@ -39,7 +41,7 @@ pub struct Options {
 /// A bound queue.
 pub struct Queue {
     number: u16,
-    socket: mnl::Socket,
+    socket: Socket,
 }
 
 /// Wakes a thread that waits for packets.
@@ -63,10 +65,16 @@ impl Wake {
     }
 }
 
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Queue {
     /// Binds a queue number in this network namespace.
     pub fn bind(number: u16, options: Options) -> io::Result<Self> {
-        let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
+        let socket = Socket(mnl::Socket::new(mnl::Bus::Netfilter)?);
         let queue = Self { number, socket };
         queue.set_buffers()?;
         queue.configure(CFG_CMD, &[CMD_BIND, 0, 0, 0])?;
@@ -84,8 +92,7 @@ impl Queue {
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor is open as long as `self.socket` lives, which `self` borrows.
-        unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+        self.socket.as_fd()
     }
 
     fn set_buffers(&self) -> io::Result<()> {
@@ -140,7 +147,7 @@ impl Queue {
     /// Sends a request and waits for the kernel's answer. Packets that arrive before it stay
     /// unanswered, so a queue is configured before rules send to it or right after it is bound.
     fn request(&self, message: &[u8]) -> io::Result<()> {
-        self.socket.send(message)?;
+        self.socket.0.send(message)?;
         let mut batch = Batch::new(1);
         loop {
             match batch.fill(self.fd()) {
