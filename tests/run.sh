@@ -34,25 +34,28 @@ quick() {
 
 system() {
     local name
-    for name in ${ONLY:-$(names tests/system)}; do
+    for name in ${ONLY:-$(names tests/system t-)}; do
         check "$name" timeout -k 30 "${TEST_TIMEOUT:-900}" bash "tests/system/t-$name.sh"
     done
 }
 
+# Every script beside vm.sh runs as root in a kernel of its own.
 vm() {
-    [ -x tests/vm/vm.sh ] || return 0
     local name
-    check "vm-setup" tests/vm/vm.sh setup
-    for name in $(names tests/vm); do
-        check "vm-$name" timeout -k 30 "${TEST_TIMEOUT:-900}" bash "tests/vm/t-$name.sh"
+    [ -e "${VM_DIR:-/var/tmp/nattt-vm}/initramfs" ] || check vm-setup tests/vm/vm.sh setup
+    for name in $(names tests/vm | grep -vx vm); do
+        check "vm-$name" env VM_TIMEOUT=900 VM_ENV=NATTT NATTT="$PWD/target/release/nattt" \
+            tests/vm/vm.sh run "tests/vm/$name.sh"
     done
 }
 
-# names FOLDER: of the tests in it.
+# names FOLDER [PREFIX]: of the scripts in it.
 names() {
     local file
-    for file in "$1"/t-*.sh; do
-        [ -e "$file" ] && basename "${file#*/t-}" .sh | sed 's/^t-//'
+    for file in "$1/${2:-}"*.sh; do
+        file=${file##*/}
+        file=${file#"${2:-}"}
+        echo "${file%.sh}"
     done
 }
 

@@ -2,7 +2,8 @@
 #
 # A test is a bash script that sources this file and runs to its end. Exit status 0 is "ok", 77 is
 # "skipped", anything else is "FAILED". Everything a test makes is named after its own prefix
-# (nattt-PID-XXXX) and is removed when it ends, however it ends; nothing else is touched.
+# (nattt-PID-XXXX) and is removed when it ends, however it ends; nothing else is touched. KEEP=1
+# keeps it for a look.
 
 set -Eeuo pipefail
 
@@ -153,14 +154,19 @@ finish() {
     trap - EXIT ERR
     set +e
     case $status in 0 | 77) ;; *) show_logs >&2 ;; esac
-    [ -n "${KEEP:-}" ] || remove_run 2>/dev/null
+    if [ -n "${KEEP:-}" ]; then
+        echo "kept $PREFIX; remove it with: tests/demo.sh clean $PREFIX"
+    else
+        remove_run 2>/dev/null
+    fi
     exit "$status"
 }
 
 show_logs() {
-    local file
+    local file lines
     for file in "$RUN"/*.log; do
-        [ -s "$file" ] && echo "--- ${file##*/}" && tail -n 25 "$file"
+        case $file in *natttd.log) lines=60 ;; *) lines=8 ;; esac
+        [ -s "$file" ] && echo "--- ${file##*/}" && tail -n "$lines" "$file"
     done
 }
 

@@ -12,7 +12,7 @@ nattt_client() {
     done
 }
 
-# nattt_gateway NODE OUTSIDE [EXPORT]: configures and starts the gateway role.
+# nattt_gateway NODE [EXPORT]: configures and starts the gateway role.
 nattt_gateway() {
     gateway_config "$@"
     start_natttd "$1"
@@ -26,8 +26,8 @@ gateway_config() {
     {
         daemon_config "$1"
         echo '[gateway]'
-        echo "outside = [\"$2\"]"
-        echo "exports = [\"${3:-192.168.0.0/24}\"]"
+        echo 'outside = ["wan"]'
+        echo "exports = [\"${2:-192.168.0.0/24}\"]"
     } >"$RUN/$1.toml"
 }
 

@@ -4,7 +4,7 @@
 
 fig2
 serve A1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A1
 
 same "This is A1." "$(fetch A1 192.168.0.2/)" "A1's own page"

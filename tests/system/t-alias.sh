@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fig1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 matches '^b\.example\.' "$(lookup A alias.example)" "the CNAME in the reply"

@@ -8,7 +8,7 @@ free=$(df --output=avail -BM "$RUN" | tail -n 1)
 ((${free//[!0-9]/} > megabytes + 200)) || skip "needs $megabytes MB in $RUN"
 
 fig1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 # Random, so that nothing on the way can have guessed them.

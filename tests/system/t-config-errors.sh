@@ -22,10 +22,15 @@ complains 2 "something that is not TOML" <<'TOML'
 [client]
 pool 127.64.0.0/10
 TOML
-complains 3 "an outside that is no address" <<'TOML'
+complains 3 "a pool that resolvers and distributions use" <<'TOML'
+[client]
+# The whole of 127/8 is too much.
+pool = "127.0.0.0/8"
+TOML
+complains 3 "an export that is no prefix" <<'TOML'
 [gateway]
-exports = ["192.168.0.0/24"]
-outside = ["203.0.113.300"]
+outside = ["wan"]
+exports = ["192.168.0.0/33"]
 TOML
 complains 3 "a wrong type" <<'TOML'
 [client]
@@ -34,7 +39,7 @@ control_socket = 7
 TOML
 complains "" "a gateway without exports" <<'TOML'
 [gateway]
-outside = ["203.0.113.1"]
+outside = ["wan"]
 TOML
 complains "" "no role at all" <<'TOML'
 firewall = "iptables"

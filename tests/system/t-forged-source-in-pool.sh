@@ -7,7 +7,7 @@ fig1
 # Without natttd the forgery arrives: this is what the rules have to stop.
 same forged "$(on A "$PYTHON" "$PEERS/forge_local.py" 127.64.0.9 --timeout 5)" "the forgery by itself"
 
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 address=$(mapped A b.example)
 matches '^B saw 198\.51\.100\.10:' \

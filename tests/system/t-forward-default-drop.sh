@@ -5,7 +5,7 @@
 
 fig1
 ip -n "$PREFIX-R" route add 192.168.0.0/24 via 203.0.113.1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 same "This is B." "$(fetch A b.example/)" "with the rule"

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fig1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 same "This is B." "$(fetch A b.example/)" "the tunnel"

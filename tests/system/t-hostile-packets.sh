@@ -16,7 +16,7 @@ fig1
 # On Y's own segment, where no router drops impossible sources first.
 host M 203.0.113.66/24 203.0.113.254 R gw
 serve A Y
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 same "This is B." "$(fetch A b.example/)" "the tunnel before"
 daemons="${PID[A-natttd]} ${PID[Y-natttd]}"

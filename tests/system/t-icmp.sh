@@ -4,7 +4,7 @@
 
 fig2
 capture B eth0 icmp
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A A1
 
 address=$(mapped A b.example)

@@ -4,8 +4,8 @@
 
 fig1
 on Y sysctl -qw net.netfilter.nf_conntrack_udp_timeout=2 net.netfilter.nf_conntrack_udp_timeout_stream=2
-capture R gw 'src host 203.0.113.1 and not src port 100'
-nattt_gateway Y 203.0.113.1
+capture R gw 'ip and src host 203.0.113.1 and not src port 100'
+nattt_gateway Y
 nattt_client A
 
 matches '^B saw 198\.51\.100\.10:[0-9]+: hello$' "$(ask A b.example 7 hello)" "a quick answer"

@@ -21,7 +21,7 @@ answers() {
 fig1
 before=$(answers)
 nattt_client A
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 same "This is B." "$(fetch A b.example/)" "the tunnel"
 
 same "$before" "$(answers)" "replies for names without NAT"

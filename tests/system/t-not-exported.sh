@@ -14,7 +14,7 @@ denied() {
 
 fig1
 serve Y
-nattt_gateway Y 203.0.113.1 192.168.0.2/32
+nattt_gateway Y 192.168.0.2/32
 nattt_client A
 
 same "This is B." "$(fetch A b.example/)" "the exported host"
@@ -25,7 +25,7 @@ refused "traces of it at W" grep -E '^(tcp|udp)' "$(log W server)"
 
 # Y's own inside address, although it is inside the exported prefix now.
 stop Y natttd
-nattt_gateway Y 203.0.113.1 192.168.0.0/24
+nattt_gateway Y 192.168.0.0/24
 same "This is C." "$(fetch A unexported.example/)" "C, exported now"
 denied gateway.example gateway_own_address "the gateway itself"
 refused "traces of it at Y" grep -E '^(tcp|udp)' "$(log Y server)"

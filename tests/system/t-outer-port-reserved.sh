@@ -8,7 +8,7 @@ owned_ports() {
 }
 
 fig1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 same 0 "$(on A sysctl -n net.ipv4.udp_early_demux)" "net.ipv4.udp_early_demux"
 

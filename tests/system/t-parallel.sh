@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fig1
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 # In one network namespace entry: starting `ip netns exec` 200 times would pace them.

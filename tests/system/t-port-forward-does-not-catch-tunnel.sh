@@ -14,7 +14,7 @@ both_work() {
 fig1
 on Y nft add rule ip site prerouting iifname wan tcp dport 80 dnat to 192.168.0.3
 on Y nft add rule ip site prerouting iifname wan udp dport 7 dnat to 192.168.0.3
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 both_work nft
 

@@ -17,7 +17,7 @@ host_state() {
 # What rules and daemon change in a namespace.
 node_state() {
     on "$1" nft -s list table inet nattt 2>/dev/null || true
-    on "$1" iptables-save | grep '^-A' || true
+    on "$1" iptables-save | grep -E '^-A|NATTT' || true
     on "$1" ip rule
     on "$1" ip route show table all
     on "$1" sysctl -a 2>/dev/null | grep -E '^net\.ipv4\.(conf|udp_early|ip_forward)' || true
@@ -33,7 +33,7 @@ for round in first second; do
 done
 
 fig1
-gateway_config Y 203.0.113.1
+gateway_config Y
 client_config A
 for node in A Y; do
     clean=$(node_state "$node")
@@ -46,6 +46,6 @@ for node in A Y; do
     same "$clean" "$(node_state "$node")" "rules removed on $node"
     rules "$node" remove
 done
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 same "This is B." "$(fetch A b.example/)" "the page after all that"

@@ -4,7 +4,7 @@
 
 fig1
 serve A
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 address=$(mapped A b.example)
 same "This is B." "$(fetch A "$address/")" "the page"

@@ -5,7 +5,7 @@
 fig1
 capture R gw ip
 capture B eth0 'tcp port 80'
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 mapped A b.example >/dev/null

@@ -4,7 +4,7 @@
 
 fig2
 capture R pub 'udp port 100'
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A1
 
 mapped A1 b.example >/dev/null

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fig2
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A1 A2
 
 # Both requests are under way together, because B answers only after a second.

@@ -3,8 +3,8 @@
 . "$(dirname "$0")/lib.sh"
 
 fig1
-nattt_gateway Y 203.0.113.1
-nattt_gateway Y2 203.0.113.2
+nattt_gateway Y
+nattt_gateway Y2
 nattt_client A
 
 [ "$(mapped A b.example)" != "$(mapped A c.example)" ] || fail "one address for two hosts"

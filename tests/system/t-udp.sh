@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 fig2
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A A1
 
 matches '^B saw 198\.51\.100\.10:[0-9]+: hello$' "$(ask A b.example 7 hello)" "B's answer to A"

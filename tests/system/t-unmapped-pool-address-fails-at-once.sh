@@ -5,7 +5,7 @@
 
 fig1
 serve A
-nattt_gateway Y 203.0.113.1
+nattt_gateway Y
 nattt_client A
 
 same "This is A." "$(fetch A 127.0.0.1/)" "A's own page"
@@ -22,4 +22,4 @@ same 2 "$STATUS" "ask.py's exit status (2 is an error of the kernel, 3 is no ans
 matches '^(ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EPERM|EACCES)$' "$OUTPUT" "the error"
 
 refused "ping to an unmapped address" on A ping -n -c 1 -W 60 "$unmapped"
-matches '[Uu]nreachable|not permitted|[Pp]rohibited' "$OUTPUT" "ping's complaint"
+matches '[Uu]nreachable|not permitted|filtered' "$OUTPUT" "ping's complaint"

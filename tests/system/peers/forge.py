@@ -101,7 +101,8 @@ DAMAGES = [truncate, flip, noise, nested, keepalive, VERSION_AND_IHL, TOTAL_LENG
 
 
 def fuzzed(ends, count, seed):
-    dice = random.Random(seed)
+    random.seed(seed)
+    dice = random
     for _ in range(count):
         ports = dice.randrange(1, 65536), dice.randrange(1, 65536)
         lawful = dice.choice([

@@ -16,9 +16,18 @@ import http.server
 import pathlib
 import shutil
 import socket
+import sys
 import threading
 
 CHUNK = 1 << 20
+PRINTING = threading.Lock()
+
+
+def report(protocol, peer, text):
+    """One line, in one piece whatever other threads print, without control characters."""
+    text = text.encode("unicode_escape").decode()
+    with PRINTING:
+        print(protocol, "%s:%d" % peer, text, flush=True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,7 +68,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             shutil.copyfileobj(file, self.wfile, CHUNK)
 
     def log_request(self, code="-", size="-"):
-        print("tcp %s:%d" % self.client_address, self.requestline, flush=True)
+        report("tcp", self.client_address, self.requestline)
+
+    def log_message(self, format, *args):
+        report("tcp", self.client_address, format % args)
 
 
 class WebServer(http.server.ThreadingHTTPServer):
@@ -72,7 +84,7 @@ def echo(sock, name):
     while True:
         data, peer = sock.recvfrom(65535)
         text = data.decode(errors="replace")
-        print("udp %s:%d" % peer, text[:80], flush=True)
+        report("udp", peer, text[:80])
         reply = (f"{name} saw %s:%d: {text}" % peer).encode()
         delay = float(text.split()[1]) if text.startswith("delay ") else 0
         if delay:
