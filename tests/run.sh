@@ -28,7 +28,7 @@ quick() {
     if_installed fmt check "rustfmt" "$CARGO" fmt --check
     if_installed clippy check "clippy" "$CARGO" clippy --all-targets -- -D warnings
     cargo_tests
-    check rustdoc env RUSTDOCFLAGS="-D warnings" "$CARGO" doc --no-deps
+    check rustdoc env RUSTDOCFLAGS="-D warnings" "$CARGO" doc --no-deps --lib
     if_installed deny check "cargo-deny" "$CARGO" deny check
 }
 
