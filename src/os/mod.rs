@@ -1,1 +1,4 @@
 //! Kernel and operating system.
+
+pub mod control;
+pub mod state;
