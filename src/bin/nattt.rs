@@ -1,1 +1,5 @@
-fn main() {}
+//! `nattt`: asks the running daemon, and prints or loads its firewall rules.
+
+fn main() -> std::process::ExitCode {
+    nattt::cli::main()
+}
