@@ -1,13 +1,5 @@
-//! The `nattt` command.
-
-use clap::Parser;
-
-#[derive(Parser)]
-enum Command {
-    Rules(nattt::cli::rules::RulesArgs),
-}
+//! `nattt`: asks the running daemon, and prints or loads its firewall rules.
 
 fn main() -> std::process::ExitCode {
-    let Command::Rules(args) = Command::parse();
-    nattt::cli::rules::run(&args)
+    nattt::cli::main()
 }

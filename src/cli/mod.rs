@@ -1,3 +1,153 @@
 //! The `nattt` command.
 
-pub mod rules;
+mod counters;
+mod flows;
+mod mappings;
+mod rules;
+mod status;
+mod table;
+mod units;
+
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::control::{Reply, Request};
+use crate::os::control::{AskError, DEFAULT_PATH, ask};
+
+/// Something went wrong; the message says what.
+const FAILED: u8 = 1;
+/// No daemon listens on the control socket. (2 is a wrong use of the command, as clap has it.)
+const NO_DAEMON: u8 = 3;
+
+/// Show what natttd does: its state, mapped addresses, flows and counters.
+#[derive(Debug, Parser)]
+#[command(name = "nattt", version, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon is running.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every subcommand.
+#[derive(Debug, Args)]
+struct Global {
+    /// Control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
+    socket: PathBuf,
+    /// Print the daemon's answer as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Ask(Question),
+    /// Print, load or remove the firewall rules of a configuration
+    Rules(rules::RulesArgs),
+}
+
+/// What the running daemon is asked.
+#[derive(Debug, Subcommand)]
+enum Question {
+    /// Show whether the daemon runs, and whether its rules are loaded
+    Status,
+    /// List the mapped addresses and the hosts they stand for
+    Mappings,
+    /// List the live flows with their addresses on the wire
+    Flows {
+        /// Show at most this many flows
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show the counters that are not zero
+    Counters(counters::Options),
+}
+
+/// Runs the command with the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Ask(question) => answer(&cli.global, question).and_then(|text| print(&text)),
+        Command::Rules(args) => return rules::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // A message that cannot be written leaves the exit status to speak.
+            let _ = writeln!(io::stderr(), "nattt: {}", failure.message);
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+/// What is told on the way out.
+#[derive(Debug)]
+struct Failure {
+    status: u8,
+    message: String,
+}
+
+impl From<AskError> for Failure {
+    fn from(error: AskError) -> Self {
+        let status = if matches!(error, AskError::NoDaemon(_)) { NO_DAEMON } else { FAILED };
+        Self { status, message: error.to_string() }
+    }
+}
+
+/// What the command prints.
+fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
+    let reply = ask(&global.socket, &question.request())?;
+    if global.json { json(&reply) } else { question.render(&reply) }
+}
+
+impl Question {
+    fn request(&self) -> Request {
+        match self {
+            Self::Status => Request::Status,
+            Self::Mappings => Request::Mappings,
+            Self::Flows { limit } => Request::Flows { limit: *limit },
+            Self::Counters(_) => Request::Counters,
+        }
+    }
+
+    fn render(&self, reply: &Reply) -> Result<String, Failure> {
+        match (self, reply) {
+            (Self::Status, Reply::Status(status)) => Ok(status::render(status)),
+            (Self::Mappings, Reply::Mappings { mappings }) => Ok(mappings::render(mappings)),
+            (Self::Flows { .. }, Reply::Flows { total, flows }) => Ok(flows::render(*total, flows)),
+            (Self::Counters(options), Reply::Counters { counters }) => {
+                Ok(counters::render(counters, options))
+            }
+            _ => Err(Failure {
+                status: FAILED,
+                message: "natttd answered another question; restart it after an upgrade".into(),
+            }),
+        }
+    }
+}
+
+fn json(reply: &Reply) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(reply);
+    text.map(|text| text + "\n")
+        .map_err(|e| Failure { status: FAILED, message: format!("cannot print the answer: {e}") })
+}
+
+/// Prints to standard output. Whoever reads may stop reading (`nattt flows | head`).
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure { status: FAILED, message: format!("cannot write the output: {e}") })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::rules;
 
 /// Print, load or remove the firewall rules.
 #[derive(Debug, Args)]
-pub struct RulesArgs {
+pub(super) struct RulesArgs {
     /// What to do.
     #[arg(value_enum, default_value_t = Action::Print)]
     action: Action,
@@ -40,7 +40,7 @@ enum Action {
 }
 
 /// Runs `nattt rules`.
-pub fn run(args: &RulesArgs) -> ExitCode {
+pub(super) fn run(args: &RulesArgs) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -5,7 +5,6 @@ pub mod control;
 pub mod cttimeout;
 pub mod events;
 pub mod firewall;
-
 pub mod limits;
 mod netlink;
 pub mod network;

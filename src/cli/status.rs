@@ -1,0 +1,75 @@
+//! `nattt status`.
+
+use super::table::escape;
+use super::units;
+use crate::control::{Queue, Role, RulesState, RulesStatus, Status, Usage};
+
+/// One fact a line; a fact that needs attention says what to do.
+pub(super) fn render(status: &Status) -> String {
+    let mut facts = vec![
+        ("Daemon", daemon(status)),
+        ("Roles", roles(&status.roles)),
+        ("Rules", rules(&status.rules)),
+        ("Queues", queues(&status.queues)),
+    ];
+    let pool = status.pool.map(|pool| pool.to_string());
+    facts.extend(pool.map(|pool| ("Pool", pool)));
+    let tables = [
+        ("Mappings", status.mappings),
+        ("Client flows", status.client_flows),
+        ("Gateway flows", status.gateway_flows),
+    ];
+    facts.extend(tables.iter().filter_map(|&(name, table)| Some((name, usage(table?)))));
+    let line =
+        |(name, fact): &(&str, String)| format!("{:<15}{}\n", format!("{name}:"), escape(fact));
+    facts.iter().map(line).collect()
+}
+
+fn daemon(status: &Status) -> String {
+    let Status { daemon_version, pid, uptime_s, .. } = status;
+    format!("natttd {daemon_version}, process {pid}, up {}", units::duration(*uptime_s))
+}
+
+fn roles(roles: &[Role]) -> String {
+    let name = |role: &Role| match role {
+        Role::Client => "client",
+        Role::Gateway => "gateway",
+    };
+    match roles {
+        [] => "none; configure [client] or [gateway] in /etc/nattt/nattt.toml".into(),
+        roles => roles.iter().map(name).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn rules(rules: &RulesStatus) -> String {
+    let expected = &rules.expected;
+    match rules.state {
+        RulesState::Loaded => format!("loaded ({expected})"),
+        RulesState::Missing => {
+            format!("MISSING ({expected} expected); load them: nattt rules apply")
+        }
+        RulesState::Stale => format!(
+            "STALE ({} loaded, {expected} expected): the configuration changed; \
+             load them again: nattt rules apply",
+            rules.found.as_deref().unwrap_or("unmarked rules")
+        ),
+        RulesState::Unknown => {
+            format!("unknown ({expected} expected); `journalctl -u nattt` says why")
+        }
+    }
+}
+
+fn queues(queues: &[Queue]) -> String {
+    let name = |queue: &Queue| {
+        let bound = if queue.bound { "" } else { " NOT BOUND" };
+        format!("{} {}{bound}", queue.number, queue.purpose)
+    };
+    match queues {
+        [] => "none".into(),
+        queues => queues.iter().map(name).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn usage(usage: Usage) -> String {
+    format!("{} of at most {}", usage.count, usage.cap)
+}
