@@ -11,6 +11,7 @@
 //! | control | answers `nattt` |
 //! | main | waits for signals |
 
+mod dns;
 mod error;
 mod guard;
 mod housekeeping;
@@ -33,14 +34,16 @@ use signal_hook::iterator::Signals;
 pub use error::Error;
 pub use roles::Roles;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::counters::Counters;
 use crate::mapping::{Mappings, State};
 use crate::os::clock::Clock;
 use crate::os::control::Server;
+use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
+use crate::os::lookup::Lookups;
 use crate::os::network::Network;
-use crate::os::nfqueue::{Options, Queue};
+use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 use crate::os::{limits, state};
@@ -72,6 +75,7 @@ struct Daemon {
     config: Config,
     shared: Shared,
     queues: Vec<Queue>,
+    dns: Option<(DnsQueue, Queue)>,
     server: Server,
     _tunnel_port: Option<UdpSocket>,
     _early_demux: Option<Changed>,
@@ -98,8 +102,9 @@ impl Daemon {
         let queues = config
             .queues
             .data()
-            .map(|number| Queue::bind(number, DATA_QUEUE).map_err(|e| Error::Queue(number, e)))
+            .map(|number| bind_queue(number, DATA_QUEUE))
             .collect::<Result<_, _>>()?;
+        let dns = config.client.as_ref().map(|_| bind_dns(&config)).transpose()?;
         let shared = Shared {
             roles,
             mappings,
@@ -115,12 +120,13 @@ impl Daemon {
             config,
             shared,
             queues,
+            dns,
             server,
         })
     }
 
     fn run(self, mut signals: Signals) -> Result<(), Error> {
-        let Self { config, shared, queues, server, _tunnel_port, _early_demux } = self;
+        let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux } = self;
         let Shared { guard, stop, .. } = shared.clone();
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = shared.housekeeping(&config)?;
@@ -132,6 +138,10 @@ impl Daemon {
         ];
         for queue in queues {
             threads.push(shared.worker(&config, queue)?);
+        }
+        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
+            threads.push(shared.holder(client, holder)?);
+            shared.sorter(sorter, config.queues.dns())?;
         }
         info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), shared.roles);
         notify(&[sd_notify::NotifyState::Ready]);
@@ -187,6 +197,27 @@ impl Shared {
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 
+    fn holder(&self, client: &config::Client, queue: Queue) -> Result<Thread, Error> {
+        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
+        let number = queue.number();
+        let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
+        let (sender, answers) = crossbeam_channel::unbounded();
+        let lookups = Lookups::start(client.record_type, sender, Arc::clone(&wake))
+            .map_err(|e| Error::System("starting lookups", e))?;
+        let around = dns::Around { mappings, network };
+        let settings = dns::settings(client);
+        let holder =
+            dns::Holder { queue, lookups, answers, wake, around, settings, counters, clock, stop };
+        self.spawn("hold", move || holder.run().map_err(|e| Error::Queue(number, e)))
+    }
+
+    /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
+    fn sorter(&self, queue: DnsQueue, number: u16) -> Result<(), Error> {
+        let mut sorter = dns::Sorter { queue, counters: Arc::clone(&self.counters) };
+        self.spawn("dns", move || sorter.run().map_err(|e| Error::Queue(number, e)))?;
+        Ok(())
+    }
+
     /// Starts a thread. However it ends, by a panic too, all others are asked to stop.
     fn spawn(
         &self,
@@ -225,6 +256,18 @@ fn join(threads: Vec<Thread>) -> Result<(), Error> {
         let ended = handle.join().unwrap_or(Err(Error::Thread(name)));
         result.and(ended)
     })
+}
+
+fn bind_queue(number: u16, options: Options) -> Result<Queue, Error> {
+    Queue::bind(number, options).map_err(|e| Error::Queue(number, e))
+}
+
+/// First the queue that replies are handed on to, then the one that hands them on.
+fn bind_dns(config: &Config) -> Result<(DnsQueue, Queue), Error> {
+    let (number, hold) = (config.queues.dns(), config.queues.hold());
+    let holder = bind_queue(hold, dns::HOLD_QUEUE)?;
+    let sorter = DnsQueue::bind(number, hold).map_err(|e| Error::Queue(number, e))?;
+    Ok((sorter, holder))
 }
 
 fn network(config: &Config) -> Result<Network, Error> {

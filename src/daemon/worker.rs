@@ -34,7 +34,7 @@ impl Worker {
         while !self.stop.requested() {
             match self.queue.receive(&mut batch) {
                 Ok(true) => self.serve(&mut batch)?,
-                Ok(false) => self.queue.wait(Some(self.stop.wake()), None)?,
+                Ok(false) => self.queue.wait(&[self.stop.wake()], None)?,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.counters.add(Counter::QueueOverrun);
                 }
@@ -69,7 +69,7 @@ impl Worker {
         verdicts: &mut Verdicts<'b>,
         now: Time,
     ) {
-        let Packet { id, hook, mark, truncated, bytes } = packet;
+        let Packet { id, hook, mark, truncated, bytes, .. } = packet;
         front.clear();
         let fate = if truncated {
             Fate::Dropped(Counter::Truncated)

@@ -3,9 +3,11 @@
 pub mod clock;
 pub mod control;
 pub mod cttimeout;
+pub mod dnsqueue;
 pub mod events;
 pub mod firewall;
 pub mod limits;
+pub mod lookup;
 mod netlink;
 pub mod network;
 pub mod nfqueue;

@@ -21,6 +21,7 @@ pub(super) mod attribute {
     pub(in super::super) const PACKET_HDR: u16 = 1;
     pub(in super::super) const VERDICT_HDR: u16 = 2;
     pub(in super::super) const MARK: u16 = 3;
+    pub(in super::super) const INDEV: u16 = 5;
     pub(in super::super) const PAYLOAD: u16 = 10;
     pub(in super::super) const CAP_LEN: u16 = 13;
 }

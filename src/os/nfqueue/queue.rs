@@ -153,7 +153,7 @@ impl Queue {
             match batch.fill(self.fd()) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(None, None)?;
+                    self.wait(&[], None)?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -176,13 +176,10 @@ impl Queue {
         }
     }
 
-    /// Waits until there are packets, the wake is used or the time is over.
-    pub fn wait(&self, wake: Option<&Wake>, timeout: Option<Duration>) -> io::Result<()> {
-        let fd = self.fd();
-        let mut fds = vec![PollFd::new(&fd, PollFlags::IN)];
-        if let Some(Wake(wake)) = wake {
-            fds.push(PollFd::new(wake, PollFlags::IN));
-        }
+    /// Waits until there are packets, a wake is used or the time is over.
+    pub fn wait(&self, wakes: &[&Wake], timeout: Option<Duration>) -> io::Result<()> {
+        let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
+        fds.extend(wakes.iter().map(|wake| PollFd::new(*wake, PollFlags::IN)));
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: timeout.subsec_nanos().into(),

@@ -36,6 +36,8 @@ pub struct Packet<'b> {
     pub hook: Hook,
     /// Packet mark.
     pub mark: u32,
+    /// Index of the interface it came in through, 0 if none.
+    pub interface: u32,
     /// Whether the kernel handed over less than all of it. Its payload must not be written back.
     pub truncated: bool,
     /// The packet from its IP header on.
@@ -48,6 +50,7 @@ struct Located {
     id: u32,
     hook: Hook,
     mark: u32,
+    interface: u32,
     truncated: bool,
     start: usize,
     octets: usize,
@@ -116,8 +119,8 @@ fn packet(message: &mut [u8]) -> Result<Packet<'_>, Option<i32>> {
         Some(Message::Answer(errno)) => return Err(Some(-errno)),
         Some(Message::Other) | None => return Err(None),
     };
-    let Located { id, hook, mark, truncated, start, octets } = located;
-    Ok(Packet { id, hook, mark, truncated, bytes: &mut message[start..start + octets] })
+    let Located { id, hook, mark, interface, truncated, start, octets } = located;
+    Ok(Packet { id, hook, mark, interface, truncated, bytes: &mut message[start..start + octets] })
 }
 
 fn header(slot: &mut libc::iovec) -> libc::mmsghdr {
@@ -131,6 +134,7 @@ fn header(slot: &mut libc::iovec) -> libc::mmsghdr {
 fn locate(attributes: &[u8]) -> Option<Located> {
     let be32 = |value: &[u8]| value.first_chunk().map(|word| u32::from_be_bytes(*word));
     let (mut id, mut hook, mut mark, mut full) = (None, Hook::Unknown, 0, None);
+    let mut interface = 0;
     let mut payload = None;
     for (kind, offset, value) in message::attributes(attributes) {
         match kind {
@@ -139,6 +143,7 @@ fn locate(attributes: &[u8]) -> Option<Located> {
                 hook = value.get(6).map_or(Hook::Unknown, |&hook| Hook::from_kernel(hook));
             }
             attribute::MARK => mark = be32(value)?,
+            attribute::INDEV => interface = be32(value)?,
             attribute::CAP_LEN => full = be32(value),
             attribute::PAYLOAD => payload = Some((HEADERS + offset, value.len())),
             _ => {}
@@ -146,7 +151,7 @@ fn locate(attributes: &[u8]) -> Option<Located> {
     }
     let (start, octets) = payload?;
     let truncated = full.is_some_and(|full| full as usize != octets);
-    Some(Located { id: id?, hook, mark, truncated, start, octets })
+    Some(Located { id: id?, hook, mark, interface, truncated, start, octets })
 }
 
 impl Hook {

@@ -1,0 +1,189 @@
+//! DNS replies on their way to an application: one thread sorts them and never waits, another
+//! holds those whose name may have a NAT record.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::config::Client;
+use crate::counters::{Counter, Counters};
+use crate::dns::hold::{Captured, Hold, Output, Settings, Surroundings};
+use crate::dns::packet::Packet;
+use crate::dns::{Class, Name, Policy, classify};
+use crate::mapping::Mappings;
+use crate::os::clock::Clock;
+use crate::os::dnsqueue::{DnsQueue, Sorted};
+use crate::os::lookup::{Answered, Lookups};
+use crate::os::network::Network;
+use crate::os::nfqueue::{Action, Batch, Options, Queue, Verdicts, Wake};
+use crate::path::PathSet;
+use crate::time::Time;
+use crate::tunnel::Addresses;
+
+use super::stop::Stop;
+
+/// Replies that the kernel holds; a full queue passes them on.
+pub(super) const HOLD_QUEUE: Options = Options { max_len: 2048, fail_open: true };
+const BATCH: usize = 16;
+/// Errors in a row after which the queue is taken for dead.
+const MAX_ERRORS: u32 = 64;
+
+/// Sorts replies.
+pub(super) struct Sorter {
+    pub(super) queue: DnsQueue,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Sorter {
+    /// Never returns while the queue works: crate `nfq` cannot be woken.
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        let mut errors = 0;
+        loop {
+            let counters = &self.counters;
+            match self.queue.serve(|packet| sort(packet, counters)) {
+                Ok(()) => errors = 0,
+                // Also a verdict that the kernel refused, because the packet was gone.
+                Err(error) => {
+                    self.counters.add(Counter::VerdictRefused);
+                    errors += 1;
+                    if errors > MAX_ERRORS {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sort(packet: &[u8], counters: &Counters) -> Sorted {
+    let class = match Packet::parse(packet) {
+        Ok(packet) => classify(packet.message(), Policy::default()),
+        Err(_) => Class::Pass(Counter::DnsMalformed),
+    };
+    match class {
+        Class::Hold(_) => Sorted::Hold,
+        Class::Pass(counter) => {
+            counters.add(counter);
+            Sorted::Pass
+        }
+    }
+}
+
+/// Holds replies until their NAT record is known or their time is over.
+pub(super) struct Holder {
+    pub(super) queue: Queue,
+    pub(super) lookups: Lookups,
+    pub(super) answers: Receiver<Answered>,
+    pub(super) wake: Arc<Wake>,
+    pub(super) around: Around,
+    pub(super) settings: Settings,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) stop: Arc<Stop>,
+}
+
+/// What the client's configuration means for replies that wait.
+pub(super) fn settings(client: &Client) -> Settings {
+    Settings {
+        patience: client.lookup_patience,
+        max_mapped_ttl: client.answer_ttl.as_secs() as u32,
+        // The configuration holds valid names only.
+        private_zones: client.private_zones.iter().filter_map(|zone| zone.parse().ok()).collect(),
+        policy: Policy::default(),
+    }
+}
+
+/// The mapping table and this host's addresses.
+pub(super) struct Around {
+    pub(super) mappings: Arc<Mappings>,
+    pub(super) network: Network,
+}
+
+impl Surroundings for Around {
+    fn map(&mut self, name: &Name, paths: &PathSet, ttl: u32, now: Time) -> Option<Ipv4Addr> {
+        let ttl = Duration::from_secs(ttl.into());
+        match self.mappings.map(&name.to_string(), paths, ttl, now) {
+            Ok(addr) => Some(addr),
+            Err(error) => {
+                log::debug!("{name}: {error}");
+                None
+            }
+        }
+    }
+
+    fn is_own(&self, addr: Ipv4Addr) -> bool {
+        self.network.is_own(addr)
+    }
+}
+
+impl Holder {
+    /// Serves the queue until a stop is requested; then nothing is left waiting.
+    pub(super) fn run(mut self) -> io::Result<()> {
+        let mut hold = Hold::new(self.settings.clone());
+        let mut batch = Batch::new(BATCH);
+        while !self.stop.requested() {
+            // Before looking for work, so that a wake-up in between is not lost.
+            self.wake.clear();
+            let received = self.queue.receive(&mut batch)?;
+            let now = self.clock.now();
+            if received {
+                self.take(&mut hold, &mut batch, now)?;
+            }
+            while let Ok(answered) = self.answers.try_recv() {
+                self.counters.add_many(Counter::DnsMalformedRecord, answered.malformed);
+                hold.answer(answered.key, answered.answer, now, &mut self.around);
+            }
+            hold.tick(now, &mut self.around);
+            self.carry_out(&mut hold)?;
+            if !received {
+                let pause = hold.next_deadline().map(|deadline| deadline.since(self.clock.now()));
+                self.queue.wait(&[self.stop.wake(), &self.wake], pause)?;
+            }
+        }
+        hold.stop();
+        self.carry_out(&mut hold)
+    }
+
+    fn take(&mut self, hold: &mut Hold, batch: &mut Batch, now: Time) -> io::Result<()> {
+        let mut verdicts = Verdicts::default();
+        for packet in batch.packets() {
+            match packet {
+                Ok(packet) if packet.truncated => {
+                    self.counters.add(Counter::DnsMalformed);
+                    verdicts.plain(self.queue.number(), packet.id, Action::Accept);
+                }
+                Ok(packet) => {
+                    let octets = packet.bytes.to_vec();
+                    let captured = Captured { id: packet.id, interface: packet.interface, octets };
+                    hold.packet(captured, now, &mut self.around);
+                }
+                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
+                Err(None) => {}
+            }
+        }
+        self.queue.send(&verdicts)
+    }
+
+    fn carry_out(&mut self, hold: &mut Hold) -> io::Result<()> {
+        let outputs: Vec<Output> = std::iter::from_fn(|| hold.output()).collect();
+        let mut verdicts = Verdicts::default();
+        for output in &outputs {
+            if let Some(counter) = output.counter() {
+                self.counters.add(counter);
+            }
+            let queue = self.queue.number();
+            match output {
+                Output::Lookup(key) => self.lookups.ask(key.clone()),
+                Output::Release { id, .. } => verdicts.plain(queue, *id, Action::Accept),
+                Output::Rewritten { id, octets } => {
+                    verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets);
+                }
+                Output::Count(_) => {}
+            }
+        }
+        self.queue.send(&verdicts)
+    }
+}

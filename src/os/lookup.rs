@@ -1,0 +1,174 @@
+//! Lookups of NAT records, on a thread of their own (crate `hickory-resolver` is asynchronous).
+//!
+//! The server asked is the one whose reply waits, so that split-horizon DNS keeps working; ID and
+//! source port are random (RFC 5452). The question is for the NAT type, and only replies to A
+//! questions are ever held, so our own lookups cannot loop.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::serialize::binary::BinDecodable;
+use hickory_resolver::{Resolver, lookup::Lookup};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::LocalSet;
+
+use crate::dns::hold::{LookupKey, NatAnswer, Server};
+use crate::path::Path;
+
+use super::nfqueue::Wake;
+
+/// How long a server is given; the reply that waits is released earlier.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Negative answers without an SOA are remembered for so long, in seconds.
+const NEGATIVE_TTL: u32 = 30;
+/// Resolvers kept, one a server.
+const MAX_RESOLVERS: usize = 64;
+
+/// An answer to a lookup, and how many NAT records in it were malformed.
+#[derive(Debug)]
+pub struct Answered {
+    /// What was asked.
+    pub key: LookupKey,
+    /// The answer.
+    pub answer: NatAnswer,
+    /// Records that were no path.
+    pub malformed: u64,
+}
+
+/// Asks for NAT records. How many questions are in flight is limited by who asks.
+pub struct Lookups(UnboundedSender<LookupKey>);
+
+impl Lookups {
+    /// Starts the thread. Each answer goes into `answers`, and then `wake` is used.
+    pub fn start(record_type: u16, answers: Sender<Answered>, wake: Arc<Wake>) -> io::Result<Self> {
+        let (questions, received) = unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("lookup".into()).spawn(move || {
+            let answered = move |answer| {
+                // The other side is gone only while the daemon stops.
+                let _ = answers.send(answer);
+                wake.wake();
+            };
+            LocalSet::new().block_on(&runtime, serve(record_type, received, answered));
+        })?;
+        Ok(Self(questions))
+    }
+
+    /// Asks; the answer comes through the channel.
+    pub fn ask(&self, key: LookupKey) {
+        // The thread ends only with the daemon.
+        let _ = self.0.send(key);
+    }
+}
+
+type TokioResolver = Resolver<TokioRuntimeProvider>;
+
+async fn serve(
+    record_type: u16,
+    mut questions: UnboundedReceiver<LookupKey>,
+    answered: impl Fn(Answered) + Clone + 'static,
+) {
+    let mut resolvers = HashMap::new();
+    while let Some(key) = questions.recv().await {
+        let resolver = address(key.server).and_then(|ip| resolver_for(&mut resolvers, ip));
+        let answered = answered.clone();
+        tokio::task::spawn_local(async move {
+            let (answer, malformed) = match resolver {
+                Some(resolver) => ask(&resolver, record_type, &key).await,
+                None => (NatAnswer::Failed, 0),
+            };
+            answered(Answered { key, answer, malformed });
+        });
+    }
+}
+
+/// Crate `hickory-resolver` names servers without a scope, so link-local ones cannot be asked.
+fn address(server: Server) -> Option<IpAddr> {
+    match server.socket_addr() {
+        SocketAddr::V6(addr) if addr.scope_id() != 0 => None,
+        addr => Some(addr.ip()),
+    }
+}
+
+fn resolver_for(
+    resolvers: &mut HashMap<IpAddr, Arc<TokioResolver>>,
+    server: IpAddr,
+) -> Option<Arc<TokioResolver>> {
+    if let Some(resolver) = resolvers.get(&server) {
+        return Some(Arc::clone(resolver));
+    }
+    if resolvers.len() >= MAX_RESOLVERS {
+        resolvers.clear();
+    }
+    let resolver = Arc::new(new_resolver(server).ok()?);
+    resolvers.insert(server, Arc::clone(&resolver));
+    Some(resolver)
+}
+
+fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
+    let servers = vec![NameServerConfig::udp_and_tcp(server)];
+    let config = ResolverConfig::from_name_servers(servers);
+    let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options();
+    builder.build()
+}
+
+/// One question to one server; what is remembered is for the caller to decide.
+fn options() -> ResolverOpts {
+    let mut options = ResolverOpts::default();
+    options.ndots = 0;
+    options.timeout = TIMEOUT;
+    options.attempts = 1;
+    options.edns0 = true;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.num_concurrent_reqs = 1;
+    options.try_tcp_on_error = false;
+    options
+}
+
+async fn ask(resolver: &TokioResolver, record_type: u16, key: &LookupKey) -> (NatAnswer, u64) {
+    // The wire form of a name that was already parsed ends with the root: it is fully qualified.
+    let Ok(name) = Name::from_bytes(key.name.as_wire()) else { return (NatAnswer::Failed, 0) };
+    match resolver.lookup(name, RecordType::from(record_type)).await {
+        Ok(lookup) => read(&lookup, record_type),
+        Err(NetError::Timeout) => (NatAnswer::Silent, 0),
+        Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
+            (NatAnswer::None { ttl: none.negative_ttl.unwrap_or(NEGATIVE_TTL) }, 0)
+        }
+        Err(error) => {
+            log::debug!("NAT record of {} from {}: {error}", key.name, key.server.socket_addr());
+            (NatAnswer::Failed, 0)
+        }
+    }
+}
+
+fn read(lookup: &Lookup, record_type: u16) -> (NatAnswer, u64) {
+    let (mut paths, mut malformed, mut ttl) = (Vec::new(), 0, u32::MAX);
+    for record in lookup.answers() {
+        let RData::Unknown { code, rdata } = &record.data else { continue };
+        if u16::from(*code) != record_type {
+            continue;
+        }
+        match Path::from_rdata(&rdata.anything) {
+            Ok(path) => {
+                paths.push(path);
+                ttl = ttl.min(record.ttl);
+            }
+            Err(_) => malformed += 1,
+        }
+    }
+    let answer = match paths.is_empty() {
+        true => NatAnswer::None { ttl: NEGATIVE_TTL },
+        false => NatAnswer::Found { paths, ttl },
+    };
+    (answer, malformed)
+}
