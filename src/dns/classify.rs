@@ -91,3 +91,181 @@ fn is_protected(message: &Message<'_>, policy: Policy) -> Result<bool, MessageEr
     };
     Ok(message.is_signed() || validated && !policy.change_validated)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
+    use hickory_resolver::proto::op::{
+        Message as Hickory, MessageType, OpCode, Query, ResponseCode,
+    };
+    use hickory_resolver::proto::rr::{DNSClass, RecordType};
+    use proptest::prelude::*;
+
+    const PASSED: Class = Class::Pass(Counter::DnsPassed);
+    const MALFORMED: Class = Class::Pass(Counter::DnsMalformed);
+
+    fn class(message: &Hickory) -> Class {
+        classify(&testing::octets(message), Policy::default())
+    }
+
+    fn held(target: &str) -> Class {
+        Class::Hold(FollowUp { asked: name(ASKED), target: name(target) })
+    }
+
+    fn changed(change: impl FnOnce(&mut Hickory)) -> Class {
+        let mut message = testing::nodata();
+        change(&mut message);
+        class(&message)
+    }
+
+    #[test]
+    fn a_reply_without_an_address_is_held() {
+        assert_eq!(class(&testing::nodata()), held("b.example"));
+        assert_eq!(class(&testing::empty()), held("b.example"));
+    }
+
+    #[test]
+    fn other_records_are_no_address() {
+        assert_eq!(changed(|m| _ = m.add_answer(testing::aaaa(ASKED))), held("b.example"));
+        assert_eq!(changed(|m| _ = m.add_additional(testing::a(ASKED, 1))), held("b.example"));
+    }
+
+    #[test]
+    fn an_address_that_is_there_wins() {
+        assert_eq!(changed(|m| _ = m.add_answer(testing::a(ASKED, 1))), PASSED);
+        // Also behind an alias, and even if its owner is not the end of the chain.
+        let aliased = |m: &mut Hickory| {
+            m.add_answer(cname(ASKED, "c.example"));
+            m.add_answer(testing::a("d.example", 1));
+        };
+        assert_eq!(changed(aliased), PASSED);
+    }
+
+    #[test]
+    fn the_chain_of_aliases_is_followed_in_any_order() {
+        let chain = |m: &mut Hickory| {
+            m.add_answer(cname("C.example", "d.example"));
+            m.add_answer(cname(ASKED, "c.EXAMPLE"));
+        };
+        assert_eq!(changed(chain), held("d.example"));
+    }
+
+    #[test]
+    fn a_redirected_tree_is_followed_with_and_without_its_alias() {
+        let dname = |m: &mut Hickory| {
+            m.add_answer(raw("example", rtype::DNAME, b"\x03new\0"));
+        };
+        assert_eq!(changed(dname), held("b.new"));
+        let both = |m: &mut Hickory| {
+            dname(m);
+            m.add_answer(cname(ASKED, "b.new"));
+        };
+        assert_eq!(changed(both), held("b.new"));
+    }
+
+    #[test]
+    fn aliases_in_a_circle() {
+        let circle = |m: &mut Hickory| {
+            m.add_answer(cname(ASKED, "c.example"));
+            m.add_answer(cname("c.example", ASKED));
+        };
+        assert_eq!(changed(circle), MALFORMED);
+    }
+
+    #[test]
+    fn aliases_without_an_end() {
+        let chain = |length: usize| {
+            move |m: &mut Hickory| {
+                m.add_answer(cname(ASKED, "c0.example"));
+                for link in 1..length {
+                    let (from, to) = (format!("c{}.example", link - 1), format!("c{link}.example"));
+                    m.add_answer(cname(&from, &to));
+                }
+            }
+        };
+        assert_eq!(changed(chain(16)), held("c15.example"));
+        assert_eq!(changed(chain(17)), MALFORMED);
+    }
+
+    #[test]
+    fn other_questions_are_passed() {
+        let question = |edit: fn(&mut Query)| changed(|m| m.queries.iter_mut().for_each(edit));
+        assert_eq!(question(|q| _ = q.set_query_type(RecordType::AAAA)), PASSED);
+        assert_eq!(question(|q| _ = q.set_query_type(RecordType::from(65324))), PASSED);
+        assert_eq!(question(|q| _ = q.set_query_class(DNSClass::CH)), PASSED);
+        let second = |m: &mut Hickory| {
+            m.add_query(Query::new());
+        };
+        assert_eq!(changed(second), PASSED);
+    }
+
+    #[test]
+    fn what_is_no_plain_reply_is_passed() {
+        assert_eq!(changed(|m| m.metadata.message_type = MessageType::Query), PASSED);
+        assert_eq!(changed(|m| m.metadata.op_code = OpCode::Notify), PASSED);
+        assert_eq!(changed(|m| m.metadata.truncation = true), PASSED);
+        assert_eq!(changed(|m| m.metadata.response_code = ResponseCode::NXDomain), PASSED);
+        assert_eq!(changed(|m| m.metadata.response_code = ResponseCode::ServFail), PASSED);
+    }
+
+    #[test]
+    fn an_error_that_only_the_opt_record_tells_is_passed() {
+        let opt = b"\0\0\x29\x04\xd0\x01\0\0\0\0\0";
+        let octets = crafted([1, 0, 0, 1], &[QUESTION, opt].concat());
+        assert_eq!(classify(&octets, Policy::default()), PASSED);
+    }
+
+    #[test]
+    fn a_client_that_validates_is_left_alone_unless_configured() {
+        let validating = |m: &mut Hickory| {
+            m.set_edns(testing::edns(true));
+        };
+        assert_eq!(changed(validating), PASSED);
+        let trusting = |m: &mut Hickory| {
+            validating(m);
+            m.metadata.checking_disabled = true;
+        };
+        assert_eq!(changed(trusting), held("b.example"));
+        let mut message = testing::nodata();
+        validating(&mut message);
+        let policy = Policy { change_validated: true };
+        assert_eq!(classify(&testing::octets(&message), policy), held("b.example"));
+    }
+
+    #[test]
+    fn a_signed_reply_is_passed() {
+        let body = [QUESTION, b"\0\0\xfa\0\xff\0\0\0\0\0\0"].concat();
+        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), Policy::default()), PASSED);
+    }
+
+    #[test]
+    fn a_referral_is_passed() {
+        let mut referral = testing::empty();
+        referral.add_authority(testing::ns("example", "ns.example"));
+        referral.add_additional(testing::a("ns.example", 1));
+        assert_eq!(class(&referral), PASSED);
+        referral.add_authority(testing::soa("example"));
+        assert_eq!(class(&referral), held("b.example"));
+    }
+
+    #[test]
+    fn nonsense_is_passed_and_counted() {
+        for octets in [&b""[..], b"\x12\x34\x81\x80", &crafted([1, 1, 0, 0], QUESTION)] {
+            assert_eq!(classify(octets, Policy::default()), MALFORMED);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_have_a_class(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            classify(&octets, Policy::default());
+        }
+
+        #[test]
+        fn any_body_has_a_class(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let octets = crafted([1, 2, 1, 1], &[QUESTION, &body].concat());
+            classify(&octets, Policy::default());
+        }
+    }
+}

@@ -347,3 +347,133 @@ impl<'a> Reader<'a> {
         Ok(octets)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::testing::{self, ID, QUESTION, crafted, name};
+    use hickory_resolver::proto::op::Message as Hickory;
+    use proptest::prelude::*;
+
+    fn error(octets: &[u8]) -> MessageError {
+        Message::parse(octets).expect_err("not a message")
+    }
+
+    #[test]
+    fn every_part_is_found() {
+        let mut reply = testing::nodata();
+        reply.add_answer(testing::cname(testing::ASKED, "c.example"));
+        let octets = testing::octets(&reply);
+        let message = Message::parse(&octets).expect("a message");
+        assert_eq!(message.header().id, ID);
+        assert_eq!(message.question().name, name("b.example"));
+        assert_eq!(&octets[message.question().wire.clone()], b"\x01B\x07eXaMpLe\0");
+        let alias = message.records(Section::Answer).next().expect("an alias");
+        assert_eq!((&alias.owner, alias.rtype, alias.ttl), (&name("b.example"), rtype::CNAME, 300));
+        assert_eq!(message.target(alias), Ok(name("c.example")));
+        assert_eq!(message.up_to_authority().len(), alias.end());
+        assert_eq!(message.of_type(Section::Authority, rtype::SOA).count(), 1);
+        let opt = message.opt().expect("sound").expect("an OPT record");
+        assert_eq!((opt.dnssec_ok(), opt.extended_rcode()), (false, 0));
+    }
+
+    #[test]
+    fn several_questions() {
+        let body = [QUESTION, QUESTION].concat();
+        assert_eq!(error(&crafted([2, 0, 0, 0], &body)), MessageError::Questions(2));
+        assert_eq!(error(&crafted([0, 0, 0, 0], &[])), MessageError::Questions(0));
+    }
+
+    #[test]
+    fn counts_that_promise_too_much() {
+        for counts in [[1, 1, 0, 0], [1, 0, 65535, 0], [1, 65535, 65535, 65535]] {
+            assert_eq!(error(&crafted(counts, QUESTION)), MessageError::Truncated);
+        }
+    }
+
+    #[test]
+    fn counts_that_promise_too_little() {
+        let body = [QUESTION, b"left"].concat();
+        assert_eq!(error(&crafted([1, 0, 0, 0], &body)), MessageError::TrailingOctets(4));
+    }
+
+    #[test]
+    fn a_message_cut_anywhere() {
+        let octets = testing::octets(&testing::nodata());
+        for length in 0..octets.len() {
+            assert_eq!(error(&octets[..length]), MessageError::Truncated, "{length}");
+        }
+    }
+
+    #[test]
+    fn rdata_that_overruns_the_message() {
+        let body = [QUESTION, b"\xc0\x0c\0\x01\0\x01\0\0\0\x01\0\x05\x01\x02\x03\x04"].concat();
+        assert_eq!(error(&crafted([1, 1, 0, 0], &body)), MessageError::Truncated);
+    }
+
+    #[test]
+    fn an_alias_whose_name_does_not_fill_its_rdata() {
+        let body = [QUESTION, b"\xc0\x0c\0\x05\0\x01\0\0\0\x01\0\x04\xc0\x0c\0\0"].concat();
+        let octets = crafted([1, 1, 0, 0], &body);
+        let message = Message::parse(&octets).expect("sound up to its RDATA");
+        let alias = message.records(Section::Answer).next().expect("an alias");
+        assert_eq!(message.target(alias), Err(MessageError::Rdata(rtype::CNAME)));
+    }
+
+    #[test]
+    fn an_owner_that_points_to_itself() {
+        let body = [QUESTION, b"\xc0\x1b\0\x01\0\x01\0\0\0\x01\0\x04\x01\x02\x03\x04"].concat();
+        let pointer = MessageError::Name(NameError::Pointer);
+        assert_eq!(error(&crafted([1, 1, 0, 0], &body)), pointer);
+    }
+
+    #[test]
+    fn an_asked_label_of_64_octets() {
+        let body = [&[64], &[b'a'; 64][..], b"\0\0\x01\0\x01"].concat();
+        let label = MessageError::Name(NameError::LabelType(64));
+        assert_eq!(error(&crafted([1, 0, 0, 0], &body)), label);
+    }
+
+    #[test]
+    fn an_asked_name_of_300_octets() {
+        let label = [&[59], &[b'a'; 59][..]].concat();
+        let body = [label.repeat(5), b"\0\0\x01\0\x01".to_vec()].concat();
+        let too_long = MessageError::Name(NameError::TooLong);
+        assert_eq!(error(&crafted([1, 0, 0, 0], &body)), too_long);
+    }
+
+    #[test]
+    fn opt_records_that_are_several_or_somebodys() {
+        let opt = b"\0\0\x29\x04\xd0\0\0\0\0\0\0";
+        let owned = b"\xc0\x0c\0\x29\x04\xd0\0\0\0\0\0\0";
+        for (count, body) in [(2, [&opt[..], opt].concat()), (1, owned.to_vec())] {
+            let octets = crafted([1, 0, 0, count], &[QUESTION, &body].concat());
+            let message = Message::parse(&octets).expect("a message");
+            assert_eq!(message.opt(), Err(MessageError::Opt));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_a_message_or_an_error(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(message) = Message::parse(&octets) {
+                prop_assert!(message.up_to_authority().len() <= octets.len());
+            }
+        }
+
+        /// What hickory still reads after a change means the same here.
+        #[test]
+        fn hickory_counts_the_same_records(at in any::<prop::sample::Index>(), octet: u8) {
+            let mut reply = testing::nodata();
+            reply.add_answer(testing::cname(testing::ASKED, "c.example"));
+            reply.add_additional(testing::a("ns.example", 1));
+            let mut octets = testing::octets(&reply);
+            let at = at.index(octets.len());
+            octets[at] = octet;
+            if let (Ok(ours), Ok(other)) = (Message::parse(&octets), Hickory::from_vec(&octets)) {
+                prop_assert_eq!(ours.records(Section::Answer).count(), other.answers.len());
+                prop_assert_eq!(ours.records(Section::Authority).count(), other.authorities.len());
+            }
+        }
+    }
+}

@@ -4,10 +4,13 @@
 mod accept;
 mod chain;
 mod classify;
+pub mod hold;
 pub mod message;
 mod name;
 pub mod packet;
 mod rewrite;
+#[cfg(test)]
+mod testing;
 
 pub use accept::{Refusal, acceptable};
 pub use classify::{Class, FollowUp, Policy, classify};

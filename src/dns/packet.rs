@@ -233,3 +233,183 @@ fn put(header: &mut [u8], at: usize, value: u16) {
         field.copy_from_slice(&value.to_be_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::testing::{from_port, v4, v6};
+    use etherparse::{Ipv4Header, SlicedPacket, TransportSlice, UdpHeader};
+    use proptest::prelude::*;
+
+    /// An IPv4 packet whose header has options.
+    fn with_options(message: &[u8]) -> Vec<u8> {
+        let plain = v4(message);
+        let (mut header, payload) = Ipv4Header::from_slice(&plain).expect("a packet");
+        header.options = [0x94, 4, 0, 0].into();
+        header.total_len += 4;
+        header.header_checksum = header.calc_header_checksum();
+        let mut packet = header.to_bytes().to_vec();
+        packet.extend(payload);
+        packet
+    }
+
+    /// Every checksum of the packet is what etherparse computes.
+    fn assert_sound(packet: &[u8], message: &[u8]) {
+        let sliced = SlicedPacket::from_ip(packet).expect("a packet");
+        let Some(TransportSlice::Udp(udp)) = sliced.transport else { panic!("no UDP") };
+        assert_eq!(udp.payload(), message);
+        let header: UdpHeader = udp.to_header();
+        let checksum = match Ipv4Header::from_slice(packet) {
+            Ok((ip, _)) => {
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                header.calc_checksum_ipv4(&ip, message)
+            }
+            Err(_) => {
+                let (ip, _) = etherparse::Ipv6Header::from_slice(packet).expect("IPv6");
+                header.calc_checksum_ipv6(&ip, message)
+            }
+        };
+        assert_eq!(Ok(header.checksum), checksum.map_err(drop));
+        assert_eq!(
+            Packet::parse(packet).map(|packet| packet.message().to_vec()),
+            Ok(message.into())
+        );
+    }
+
+    fn error(octets: &[u8]) -> PacketError {
+        Packet::parse(octets).expect_err("no DNS reply")
+    }
+
+    #[test]
+    fn both_ends_are_found() {
+        let octets = v4(b"message");
+        let packet = Packet::parse(&octets).expect("a reply");
+        assert_eq!(packet.message(), b"message");
+        assert_eq!(packet.server().to_string(), "192.0.2.53");
+        assert_eq!(packet.client().to_string(), "192.0.2.1:40000");
+        let octets = v6(b"message");
+        let packet = Packet::parse(&octets).expect("a reply");
+        assert_eq!(packet.server().to_string(), "fe80::53");
+        assert_eq!(packet.client().to_string(), "[fe80::1]:40000");
+    }
+
+    #[test]
+    fn options_stay() {
+        let octets = with_options(b"message");
+        let packet = Packet::parse(&octets).expect("a reply");
+        let changed = packet.with_message(b"another").expect("a packet");
+        assert_eq!(changed[20..24], [0x94, 4, 0, 0]);
+        assert_sound(&changed, b"another");
+    }
+
+    #[test]
+    fn a_packet_cut_anywhere() {
+        for octets in [v4(b"message"), v6(b"message"), with_options(b"message")] {
+            for length in 0..octets.len() {
+                assert!(Packet::parse(&octets[..length]).is_err(), "{length}");
+            }
+            assert_eq!(error(&[&octets[..], b"x"].concat()), PacketError::Length);
+        }
+    }
+
+    #[test]
+    fn a_udp_length_that_disagrees() {
+        let mut octets = v4(b"message");
+        octets[25] -= 1;
+        assert_eq!(error(&octets), PacketError::Length);
+    }
+
+    #[test]
+    fn fragments() {
+        for (at, bits) in [(6, 0x20), (7, 0x01)] {
+            let mut octets = v4(b"message");
+            octets[at] |= bits;
+            assert_eq!(error(&octets), PacketError::Fragment);
+        }
+    }
+
+    #[test]
+    fn what_is_no_dns_over_udp() {
+        let mut octets = v4(b"message");
+        octets[9] = 6;
+        assert_eq!(error(&octets), PacketError::NotUdp(6));
+        assert_eq!(error(&from_port(5353, b"message")), PacketError::NotDns(5353));
+        assert_eq!(error(&[0x50; 40]), PacketError::Header);
+    }
+
+    #[test]
+    fn an_ihl_below_five() {
+        let mut octets = v4(b"message");
+        octets[0] = 0x44;
+        assert_eq!(error(&octets), PacketError::Header);
+    }
+
+    #[test]
+    fn a_damaged_message_does_not_get_a_fresh_checksum() {
+        for mut octets in [v4(b"message"), v6(b"message")] {
+            *octets.last_mut().expect("a message") ^= 1;
+            assert_eq!(error(&octets), PacketError::Checksum);
+        }
+    }
+
+    #[test]
+    fn a_missing_checksum_is_for_ipv4_only() {
+        let mut octets = v4(b"message");
+        octets[26..28].fill(0);
+        let packet = Packet::parse(&octets).expect("a reply");
+        assert_sound(&packet.with_message(b"another").expect("a packet"), b"another");
+        let mut octets = v6(b"message");
+        octets[46..48].fill(0);
+        assert_eq!(error(&octets), PacketError::Checksum);
+    }
+
+    #[test]
+    fn a_sum_of_zero_is_sent_as_all_ones() {
+        for octets in [v4(b""), v6(b"")] {
+            let packet = Packet::parse(&octets).expect("a reply");
+            let at = octets.len() - 2;
+            let all = (0..=u16::MAX).map(|word| packet.with_message(&word.to_be_bytes()));
+            let sums: Vec<_> = all.map(|new| new.expect("a packet")[at..at + 2].to_vec()).collect();
+            assert!(sums.iter().any(|sum| *sum == [0xff, 0xff]));
+            assert!(sums.iter().all(|sum| *sum != [0, 0]));
+        }
+    }
+
+    #[test]
+    fn more_than_a_packet_can_hold() {
+        let octets = v4(b"");
+        let packet = Packet::parse(&octets).expect("a reply");
+        assert!(packet.with_message(&[0; 65_535 - 28]).is_ok());
+        for length in [65_535 - 27, 65_535 - 8, 65_535 - 7, 70_000] {
+            assert_eq!(packet.with_message(&vec![0; length]), Err(PacketError::TooLong));
+        }
+        let octets = v6(b"");
+        let packet = Packet::parse(&octets).expect("a reply");
+        assert!(packet.with_message(&[0; 65_535 - 8]).is_ok());
+        assert_eq!(packet.with_message(&[0; 65_535 - 7]), Err(PacketError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn another_message_makes_a_sound_packet(
+            before in prop::collection::vec(any::<u8>(), 0..600),
+            after in prop::collection::vec(any::<u8>(), 0..600),
+        ) {
+            for octets in [v4(&before), with_options(&before), v6(&before)] {
+                let packet = Packet::parse(&octets).expect("a reply");
+                prop_assert_eq!(packet.message(), &before[..]);
+                prop_assert_eq!(&packet.with_message(&before).expect("a packet"), &octets);
+                assert_sound(&packet.with_message(&after).expect("a packet"), &after);
+            }
+        }
+
+        #[test]
+        fn any_octets_are_a_packet_or_an_error(
+            octets in prop::collection::vec(any::<u8>(), 0..100),
+            version in prop_oneof![Just(0x45), Just(0x46), Just(0x60)],
+        ) {
+            let _ = Packet::parse(&octets);
+            let _ = Packet::parse(&[&[version], &octets[..]].concat());
+        }
+    }
+}
