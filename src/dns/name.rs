@@ -114,15 +114,11 @@ impl Name {
     /// The octets of this name's labels in front of `zone`.
     fn prefix_of(&self, zone: &Self) -> Option<&[u8]> {
         let prefix = self.0.strip_suffix(zone.as_wire())?;
-        let ends_at_a_label = {
-            let mut at = 0;
-            let mut labels = self.labels();
-            while at < prefix.len() {
-                at += 1 + labels.next()?.len();
-            }
-            at == prefix.len()
-        };
-        ends_at_a_label.then_some(prefix)
+        let mut label_ends = self.labels().scan(0, |at, label| {
+            *at += 1 + label.len();
+            Some(*at)
+        });
+        (prefix.is_empty() || label_ends.any(|end| end == prefix.len())).then_some(prefix)
     }
 
     fn from_wire(mut wire: Vec<u8>) -> Self {
