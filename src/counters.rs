@@ -80,6 +80,8 @@ counters! {
     DnsRefusedRecord "dns_refused_record" "NAT records ignored: an address in them can never be a NAT box or host (SECURITY.md lists them)."
     DnsTooLarge "dns_too_large" "DNS replies passed on as they came: the answer would not fit the client's limit."
     DnsHoldFull "dns_hold_full" "DNS replies passed on as they came: too many others were waiting."
+    DnsExcessRecord "dns_excess_record" "NAT records ignored: their name has more than can be of use."
+    DnsEvicted "dns_evicted" "Remembered answers about NAT records, and silent servers, that made room for new ones."
     MappingsFull "mappings_full" "DNS replies passed on as they came: no pool address is free."
     // Kernel.
     QueueOverrun "queue_overrun" "Times the kernel reported that a queue socket overflowed."

@@ -1,1 +1,18 @@
-//! (being written)
+//! DNS replies on their way to an application here: which ones lack an address, how they wait for
+//! the NAT record of their name, and how a mapped address gets into them.
+
+mod accept;
+mod chain;
+mod classify;
+pub mod hold;
+pub mod message;
+mod name;
+pub mod packet;
+mod rewrite;
+#[cfg(test)]
+mod testing;
+
+pub use accept::{Refusal, acceptable};
+pub use classify::{Class, FollowUp, Policy, classify};
+pub use name::{Name, NameError};
+pub use rewrite::{RewriteError, rewrite, size_limit};

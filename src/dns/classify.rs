@@ -1,0 +1,271 @@
+//! The first look at a reply: does it lack the address that somebody asked for?
+
+use super::chain;
+use super::message::{CLASS_IN, Header, Message, MessageError, Section, rtype};
+use super::name::Name;
+use crate::counters::Counter;
+
+const OPCODE_QUERY: u8 = 0;
+const NOERROR: u8 = 0;
+
+/// What the configuration says about which replies may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Also change replies to clients that check DNSSEC signatures themselves (DO set, CD clear).
+    /// They may refuse the changed reply, for it cannot be signed.
+    pub change_validated: bool,
+}
+
+/// What is to be done with a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// Pass it on at once, unchanged.
+    Pass(Counter),
+    /// Hold it while the NAT record is looked up.
+    Hold(FollowUp),
+}
+
+/// The names a reply that waits is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FollowUp {
+    /// The name the application asked for.
+    pub asked: Name,
+    /// The name whose NAT record is wanted: the end of the reply's chain of aliases.
+    pub target: Name,
+}
+
+/// Decides about a reply (the payload of a UDP packet from port 53) on its way to the client.
+/// Whatever is unusual is passed: ordinary names must never break.
+pub fn classify(message: &[u8], policy: Policy) -> Class {
+    match follow_up(message, policy) {
+        Ok(Some(follow_up)) => Class::Hold(follow_up),
+        Ok(None) => Class::Pass(Counter::DnsPassed),
+        Err(_) => Class::Pass(Counter::DnsMalformed),
+    }
+}
+
+fn follow_up(octets: &[u8], policy: Policy) -> Result<Option<FollowUp>, MessageError> {
+    // The header alone decides about queries and errors, so most of those cost nothing.
+    if !is_plain_reply(&Header::parse(octets)?) {
+        return Ok(None);
+    }
+    let message = Message::parse(octets)?;
+    if !lacks_address(&message) || is_referral(&message) || is_protected(&message, policy)? {
+        return Ok(None);
+    }
+    let target = chain::end(&message)?.name;
+    Ok(Some(FollowUp { asked: message.question().name.clone(), target }))
+}
+
+/// Only NODATA qualifies (RFC 2308 §2.2): a name that owns a NAT record exists. Zones whose NAT
+/// records are emulated would let NXDOMAIN through here.
+fn is_plain_reply(header: &Header) -> bool {
+    header.is_reply()
+        && header.opcode() == OPCODE_QUERY
+        && header.questions == 1
+        && !header.is_truncated()
+        && header.rcode() == NOERROR
+}
+
+fn lacks_address(message: &Message<'_>) -> bool {
+    let question = message.question();
+    question.qtype == rtype::A
+        && question.qclass == CLASS_IN
+        && message.of_type(Section::Answer, rtype::A).next().is_none()
+}
+
+/// A reply that says which servers to ask instead is not NODATA (RFC 2308 §2.2). Only resolvers
+/// see them; a resolver on this host would become slow if each waited.
+fn is_referral(message: &Message<'_>) -> bool {
+    let authority = |rtype| message.of_type(Section::Authority, rtype).next().is_some();
+    !message.header().is_authoritative() && authority(rtype::NS) && !authority(rtype::SOA)
+}
+
+/// Replies whose change the client would notice and refuse, or whose response code is an error
+/// that only the OPT record tells (RFC 6891 §6.1.3).
+fn is_protected(message: &Message<'_>, policy: Policy) -> Result<bool, MessageError> {
+    let validated = match message.opt()? {
+        Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
+        Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
+        None => false,
+    };
+    Ok(message.is_signed() || validated && !policy.change_validated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
+    use hickory_resolver::proto::op::{
+        Message as Hickory, MessageType, OpCode, Query, ResponseCode,
+    };
+    use hickory_resolver::proto::rr::{DNSClass, RecordType};
+    use proptest::prelude::*;
+
+    const PASSED: Class = Class::Pass(Counter::DnsPassed);
+    const MALFORMED: Class = Class::Pass(Counter::DnsMalformed);
+
+    fn class(message: &Hickory) -> Class {
+        classify(&testing::octets(message), Policy::default())
+    }
+
+    fn held(target: &str) -> Class {
+        Class::Hold(FollowUp { asked: name(ASKED), target: name(target) })
+    }
+
+    fn changed(change: impl FnOnce(&mut Hickory)) -> Class {
+        let mut message = testing::nodata();
+        change(&mut message);
+        class(&message)
+    }
+
+    #[test]
+    fn a_reply_without_an_address_is_held() {
+        assert_eq!(class(&testing::nodata()), held("b.example"));
+        assert_eq!(class(&testing::empty()), held("b.example"));
+    }
+
+    #[test]
+    fn other_records_are_no_address() {
+        assert_eq!(changed(|m| _ = m.add_answer(testing::aaaa(ASKED))), held("b.example"));
+        assert_eq!(changed(|m| _ = m.add_additional(testing::a(ASKED, 1))), held("b.example"));
+    }
+
+    #[test]
+    fn an_address_that_is_there_wins() {
+        assert_eq!(changed(|m| _ = m.add_answer(testing::a(ASKED, 1))), PASSED);
+        // Also behind an alias, and even if its owner is not the end of the chain.
+        let aliased = |m: &mut Hickory| {
+            m.add_answer(cname(ASKED, "c.example"));
+            m.add_answer(testing::a("d.example", 1));
+        };
+        assert_eq!(changed(aliased), PASSED);
+    }
+
+    #[test]
+    fn the_chain_of_aliases_is_followed_in_any_order() {
+        let chain = |m: &mut Hickory| {
+            m.add_answer(cname("C.example", "d.example"));
+            m.add_answer(cname(ASKED, "c.EXAMPLE"));
+        };
+        assert_eq!(changed(chain), held("d.example"));
+    }
+
+    #[test]
+    fn a_redirected_tree_is_followed_with_and_without_its_alias() {
+        let dname = |m: &mut Hickory| {
+            m.add_answer(raw("example", rtype::DNAME, b"\x03new\0"));
+        };
+        assert_eq!(changed(dname), held("b.new"));
+        let both = |m: &mut Hickory| {
+            dname(m);
+            m.add_answer(cname(ASKED, "b.new"));
+        };
+        assert_eq!(changed(both), held("b.new"));
+    }
+
+    #[test]
+    fn aliases_in_a_circle() {
+        let circle = |m: &mut Hickory| {
+            m.add_answer(cname(ASKED, "c.example"));
+            m.add_answer(cname("c.example", ASKED));
+        };
+        assert_eq!(changed(circle), MALFORMED);
+    }
+
+    #[test]
+    fn aliases_without_an_end() {
+        let chain = |length: usize| {
+            move |m: &mut Hickory| {
+                m.add_answer(cname(ASKED, "c0.example"));
+                for link in 1..length {
+                    let (from, to) = (format!("c{}.example", link - 1), format!("c{link}.example"));
+                    m.add_answer(cname(&from, &to));
+                }
+            }
+        };
+        assert_eq!(changed(chain(16)), held("c15.example"));
+        assert_eq!(changed(chain(17)), MALFORMED);
+    }
+
+    #[test]
+    fn other_questions_are_passed() {
+        let question = |edit: fn(&mut Query)| changed(|m| m.queries.iter_mut().for_each(edit));
+        assert_eq!(question(|q| _ = q.set_query_type(RecordType::AAAA)), PASSED);
+        assert_eq!(question(|q| _ = q.set_query_type(RecordType::from(65324))), PASSED);
+        assert_eq!(question(|q| _ = q.set_query_class(DNSClass::CH)), PASSED);
+        let second = |m: &mut Hickory| {
+            m.add_query(Query::new());
+        };
+        assert_eq!(changed(second), PASSED);
+    }
+
+    #[test]
+    fn what_is_no_plain_reply_is_passed() {
+        assert_eq!(changed(|m| m.metadata.message_type = MessageType::Query), PASSED);
+        assert_eq!(changed(|m| m.metadata.op_code = OpCode::Notify), PASSED);
+        assert_eq!(changed(|m| m.metadata.truncation = true), PASSED);
+        assert_eq!(changed(|m| m.metadata.response_code = ResponseCode::NXDomain), PASSED);
+        assert_eq!(changed(|m| m.metadata.response_code = ResponseCode::ServFail), PASSED);
+    }
+
+    #[test]
+    fn an_error_that_only_the_opt_record_tells_is_passed() {
+        let opt = b"\0\0\x29\x04\xd0\x01\0\0\0\0\0";
+        let octets = crafted([1, 0, 0, 1], &[QUESTION, opt].concat());
+        assert_eq!(classify(&octets, Policy::default()), PASSED);
+    }
+
+    #[test]
+    fn a_client_that_validates_is_left_alone_unless_configured() {
+        let validating = |m: &mut Hickory| {
+            m.set_edns(testing::edns(true));
+        };
+        assert_eq!(changed(validating), PASSED);
+        let trusting = |m: &mut Hickory| {
+            validating(m);
+            m.metadata.checking_disabled = true;
+        };
+        assert_eq!(changed(trusting), held("b.example"));
+        let mut message = testing::nodata();
+        validating(&mut message);
+        let policy = Policy { change_validated: true };
+        assert_eq!(classify(&testing::octets(&message), policy), held("b.example"));
+    }
+
+    #[test]
+    fn a_signed_reply_is_passed() {
+        let body = [QUESTION, b"\0\0\xfa\0\xff\0\0\0\0\0\0"].concat();
+        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), Policy::default()), PASSED);
+    }
+
+    #[test]
+    fn a_referral_is_passed() {
+        let mut referral = testing::empty();
+        referral.add_authority(testing::ns("example", "ns.example"));
+        referral.add_additional(testing::a("ns.example", 1));
+        assert_eq!(class(&referral), PASSED);
+        referral.add_authority(testing::soa("example"));
+        assert_eq!(class(&referral), held("b.example"));
+    }
+
+    #[test]
+    fn nonsense_is_passed_and_counted() {
+        for octets in [&b""[..], b"\x12\x34\x81\x80", &crafted([1, 1, 0, 0], QUESTION)] {
+            assert_eq!(classify(octets, Policy::default()), MALFORMED);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_have_a_class(octets in prop::collection::vec(any::<u8>(), 0..600)) {
+            classify(&octets, Policy::default());
+        }
+
+        #[test]
+        fn any_body_has_a_class(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let octets = crafted([1, 2, 1, 1], &[QUESTION, &body].concat());
+            classify(&octets, Policy::default());
+        }
+    }
+}
