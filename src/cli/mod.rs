@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, pretty};
 use crate::os::control::{AskError, DEFAULT_PATH, ask};
 
 /// Something went wrong; the message says what.
@@ -90,7 +90,7 @@ impl From<AskError> for Failure {
 /// What the command prints.
 fn run(cli: &Cli) -> Result<String, Failure> {
     let reply = ask(&cli.global.socket, &cli.command.request())?;
-    if cli.global.json { json(&reply) } else { cli.command.render(&reply) }
+    if cli.global.json { Ok(pretty(&reply)) } else { cli.command.render(&reply) }
 }
 
 impl Command {
@@ -117,12 +117,6 @@ impl Command {
             }),
         }
     }
-}
-
-fn json(reply: &Reply) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(reply);
-    text.map(|text| text + "\n")
-        .map_err(|e| Failure { status: FAILED, message: format!("cannot print the answer: {e}") })
 }
 
 /// Prints to standard output. Whoever reads may stop reading (`nattt flows | head`).
