@@ -43,7 +43,7 @@ counters! {
     ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself."
     ClientNoPort "client_no_port" "Packets rejected because no outer UDP port could be reserved (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
-    ClientConflict "client_conflict" "Packets rejected because another flow of a protocol without ports already uses the same host."
+    ClientConflict "client_conflict" "Packets rejected because another flow already looks the same to the host: same protocol, same ports."
     // Packets dropped.
     Truncated "truncated" "Packets the kernel handed over shortened; dropped, because the rest is unknown."
     Malformed "malformed" "Packets whose lengths or headers contradict themselves; dropped."
@@ -51,6 +51,9 @@ counters! {
     InnerOptions "inner_options" "Packets with IP options; dropped, because a verdict cannot change the header's length."
     TooLong "too_long" "Packets that would exceed 65,535 octets once encapsulated; dropped."
     TtlExpired "ttl_expired" "Tunnel packets whose inner TTL had run out; dropped."
+    Congestion "congestion" "Packets whose outer header says congestion while their sender does not understand it; dropped (RFC 6040)."
+    IcmpError "icmp_error" "ICMP errors about tunnelled packets; dropped, since they are not translated yet."
+    IcmpUnasked "icmp_unasked" "ICMP answers to questions that nobody asked through a tunnel; dropped."
     UnexpectedHook "unexpected_hook" "Packets queued from a place where the rules never queue; dropped. Are the loaded rules ours?"
     ClientStrayReply "client_stray_reply" "Tunnel packets that are not the exact reverse of a flow opened here; dropped."
     ClientStale "client_stale" "Tunnel packets from a peer whose flow has expired; dropped."

@@ -3,6 +3,7 @@
 mod counters;
 mod flows;
 mod mappings;
+mod rules;
 mod status;
 mod table;
 mod units;
@@ -45,6 +46,15 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Ask(Question),
+    /// Print, load or remove the firewall rules of a configuration
+    Rules(rules::RulesArgs),
+}
+
+/// What the running daemon is asked.
+#[derive(Debug, Subcommand)]
+enum Question {
     /// Show whether the daemon runs, and whether its rules are loaded
     Status,
     /// List the mapped addresses and the hosts they stand for
@@ -57,13 +67,16 @@ enum Command {
     },
     /// Show the counters that are not zero
     Counters(counters::Options),
-    // `rules` joins here: Rules(rules::Options), and one line in `run`.
 }
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli).and_then(|text| print(&text)) {
+    let done = match &cli.command {
+        Command::Ask(question) => answer(&cli.global, question).and_then(|text| print(&text)),
+        Command::Rules(args) => return rules::run(args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // A message that cannot be written leaves the exit status to speak.
@@ -88,12 +101,12 @@ impl From<AskError> for Failure {
 }
 
 /// What the command prints.
-fn run(cli: &Cli) -> Result<String, Failure> {
-    let reply = ask(&cli.global.socket, &cli.command.request())?;
-    if cli.global.json { Ok(pretty(&reply)) } else { cli.command.render(&reply) }
+fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
+    let reply = ask(&global.socket, &question.request())?;
+    if global.json { Ok(pretty(&reply)) } else { question.render(&reply) }
 }
 
-impl Command {
+impl Question {
     fn request(&self) -> Request {
         match self {
             Self::Status => Request::Status,

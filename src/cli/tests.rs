@@ -8,6 +8,13 @@ use crate::control::{
 use crate::os::control::Server;
 use crate::os::control::tests::TempDir;
 
+fn question(cli: &Cli) -> &Question {
+    match &cli.command {
+        Command::Ask(question) => question,
+        Command::Rules(_) => panic!("not a question to the daemon"),
+    }
+}
+
 fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
     Cli::try_parse_from([&["nattt"], arguments].concat())
 }
@@ -15,7 +22,7 @@ fn parse(arguments: &[&str]) -> Result<Cli, clap::Error> {
 /// What `nattt ARGUMENTS` prints for `reply`.
 fn shown(arguments: &[&str], reply: &Reply) -> String {
     let cli = parse(arguments).expect("right arguments");
-    cli.command.render(reply).expect("the right reply")
+    question(&cli).render(reply).expect("the right reply")
 }
 
 fn status() -> Status {
@@ -220,7 +227,7 @@ fn every_reply_survives_the_wire() {
 #[test]
 fn the_answer_to_another_question_is_an_error() {
     let cli = parse(&["status"]).expect("right arguments");
-    let failure = cli.command.render(&Reply::Mappings { mappings: Vec::new() });
+    let failure = question(&cli).render(&Reply::Mappings { mappings: Vec::new() });
     assert_eq!(failure.expect_err("not a status").status, FAILED);
 }
 
@@ -230,14 +237,14 @@ fn the_command_asks_the_socket() {
     let socket = directory.path().join("control.sock");
     let path = socket.to_str().expect("text");
     let cli = parse(&["--socket", path, "status"]).expect("right arguments");
-    assert_eq!(run(&cli).expect_err("nobody there").status, NO_DAEMON);
+    assert_eq!(answer(&cli.global, question(&cli)).expect_err("nobody there").status, NO_DAEMON);
 
     let server = Server::bind(&socket, "no-such-group-for-tests").expect("a free path");
     let (stop, stopped) = std::os::unix::net::UnixStream::pair().expect("a pair");
     let handler = |_| Reply::Status(Box::new(status()));
     std::thread::scope(|scope| {
         scope.spawn(|| server.serve(&handler, &stopped));
-        let answer = run(&cli);
+        let answer = answer(&cli.global, question(&cli));
         drop(stop);
         assert!(answer.expect("an answer").contains("natttd 0.1.0"));
     });

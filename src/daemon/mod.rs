@@ -1,1 +1,290 @@
-//! (being written)
+//! The threads of `natttd`, and nothing else: what they do with packets is in the pure modules,
+//! what they ask of the kernel in [`crate::os`].
+//!
+//! | thread | does |
+//! |---|---|
+//! | worker, one a data queue | encapsulates and decapsulates, in batches |
+//! | dns | classifies DNS replies (client role) |
+//! | hold | keeps replies that wait for a NAT record (client role) |
+//! | lookup | asks for NAT records (client role) |
+//! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
+//! | control | answers `nattt` |
+//! | main | waits for signals |
+
+mod error;
+mod guard;
+mod housekeeping;
+pub mod log;
+mod report;
+mod roles;
+mod stop;
+mod worker;
+
+use std::io;
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use ::log::{info, warn};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+pub use error::Error;
+pub use roles::Roles;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::mapping::{Mappings, State};
+use crate::os::clock::Clock;
+use crate::os::control::Server;
+use crate::os::events::Events;
+use crate::os::network::Network;
+use crate::os::nfqueue::{Options, Queue};
+use crate::os::ports::{self, Ports};
+use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
+use crate::os::{limits, state};
+
+use guard::Guard;
+use housekeeping::Housekeeping;
+use report::Report;
+use stop::Stop;
+use worker::Worker;
+
+/// The group whose members may use the control socket.
+const GROUP: &str = "nattt";
+/// Packets that the kernel holds for one data queue.
+const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
+/// File of the mapping table in the state directory.
+const MAPPINGS_FILE: &str = "mappings.json";
+/// Descriptors besides those of outer ports.
+const OTHER_DESCRIPTORS: u64 = 256;
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(config: Config) -> Result<(), Error> {
+    let daemon = Daemon::prepare(config)?;
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Error::System("signals", e))?;
+    daemon.run(signals)
+}
+
+/// Everything that threads share, made before any of them starts.
+struct Daemon {
+    config: Config,
+    shared: Shared,
+    queues: Vec<Queue>,
+    server: Server,
+    _tunnel_port: Option<UdpSocket>,
+    _early_demux: Option<Changed>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    roles: Arc<Roles>,
+    mappings: Arc<Mappings>,
+    network: Network,
+    guard: Arc<Guard>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    stop: Arc<Stop>,
+}
+
+impl Daemon {
+    fn prepare(config: Config) -> Result<Self, Error> {
+        let clock = Clock::start();
+        let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
+        let network = network(&config)?;
+        let mappings = Arc::new(load_mappings(&config, clock)?);
+        let roles = Arc::new(Roles::new(&config, &network, &mappings));
+        let queues = config
+            .queues
+            .data()
+            .map(|number| Queue::bind(number, DATA_QUEUE).map_err(|e| Error::Queue(number, e)))
+            .collect::<Result<_, _>>()?;
+        let shared = Shared {
+            roles,
+            mappings,
+            network,
+            guard: Arc::new(Guard::new(&config)),
+            counters: Arc::default(),
+            clock,
+            stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
+        };
+        Ok(Self {
+            _tunnel_port: own_tunnel_port(&config)?,
+            _early_demux: no_early_demux(&config)?,
+            config,
+            shared,
+            queues,
+            server,
+        })
+    }
+
+    fn run(self, mut signals: Signals) -> Result<(), Error> {
+        let Self { config, shared, queues, server, _tunnel_port, _early_demux } = self;
+        let Shared { guard, stop, .. } = shared.clone();
+        // Subscribed before the first look, so that no change falls in between.
+        let housekeeping = shared.housekeeping(&config)?;
+        guard.check()?;
+        let handle = signals.handle();
+        let mut threads = vec![
+            shared.spawn("housekeeping", move || housekeeping.run())?,
+            shared.control(config.clone(), server)?,
+        ];
+        for queue in queues {
+            threads.push(shared.worker(&config, queue)?);
+        }
+        info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), shared.roles);
+        notify(&[sd_notify::NotifyState::Ready]);
+        shared.spawn("signals", {
+            let stop = Arc::clone(&stop);
+            move || {
+                if signals.forever().next().is_some() {
+                    notify(&[sd_notify::NotifyState::Stopping]);
+                }
+                stop.request();
+                Ok(())
+            }
+        })?;
+        let result = join(threads);
+        handle.close();
+        guard.close();
+        info!("natttd stops; the rules stay and keep the pool closed");
+        result
+    }
+}
+
+impl Shared {
+    fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
+        let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
+        Ok(Housekeeping {
+            roles,
+            mappings,
+            network,
+            guard,
+            counters,
+            clock,
+            flavour: config.firewall,
+            routing: Events::routing().map_err(|e| Error::System("watching routes", e))?,
+            firewall: Events::firewall().map_err(|e| Error::System("watching rules", e))?,
+            mappings_file: mappings_file(config),
+            stop,
+        })
+    }
+
+    fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
+        let Self { roles, mappings, guard, counters, clock, stop, .. } = self.clone();
+        let report = Report { config, roles, mappings, guard, counters, clock };
+        self.spawn("control", move || {
+            let answer = |request| report.answer(request);
+            server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
+        })
+    }
+
+    fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {
+        let Self { roles, counters, clock, stop, .. } = self.clone();
+        let number = queue.number();
+        let worker = Worker { queue, roles, counters, clock, mark: config.mark.bit(), stop };
+        self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
+    }
+
+    /// Starts a thread. However it ends, by a panic too, all others are asked to stop.
+    fn spawn(
+        &self,
+        name: &'static str,
+        run: impl FnOnce() -> Result<(), Error> + Send + 'static,
+    ) -> Result<Thread, Error> {
+        let end = StopAtEnd(Arc::clone(&self.stop));
+        let body = move || {
+            let _end = end;
+            run()
+        };
+        let handle = Builder::new()
+            .name(name.into())
+            .spawn(body)
+            .map_err(|e| Error::System("starting a thread", e))?;
+        Ok(Thread { name, handle })
+    }
+}
+
+struct Thread {
+    name: &'static str,
+    handle: JoinHandle<Result<(), Error>>,
+}
+
+struct StopAtEnd(Arc<Stop>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        self.0.request();
+    }
+}
+
+/// Waits for all threads and returns the first error.
+fn join(threads: Vec<Thread>) -> Result<(), Error> {
+    threads.into_iter().fold(Ok(()), |result, Thread { name, handle }| {
+        let ended = handle.join().unwrap_or(Err(Error::Thread(name)));
+        result.and(ended)
+    })
+}
+
+fn network(config: &Config) -> Result<Network, Error> {
+    let cap = config.client.as_ref().map_or(0, |client| client.max_ports);
+    let allowed = limits::raise_descriptors();
+    if allowed < cap as u64 + OTHER_DESCRIPTORS {
+        warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
+    }
+    Network::new(Ports::new(cap)).map_err(|e| Error::System("reading this host's addresses", e))
+}
+
+fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
+    let own = |port| ports::own(port).map_err(|e| Error::TunnelPort(port, e));
+    config.gateway.as_ref().map(|gateway| own(gateway.port)).transpose()
+}
+
+/// Second line of defence behind the owned outer ports (see [`crate::os::ports`]).
+fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
+    match config.client {
+        Some(_) => sysctl::set(UDP_EARLY_DEMUX, "0")
+            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX, error)),
+        None => Ok(None),
+    }
+}
+
+fn mappings_file(config: &Config) -> PathBuf {
+    config.daemon.state_dir.join(MAPPINGS_FILE)
+}
+
+/// The mapping table as it was saved. A file that cannot be read never keeps the daemon from
+/// starting: it is set aside.
+fn load_mappings(config: &Config, clock: Clock) -> Result<Mappings, Error> {
+    let Some(client) = &config.client else {
+        let nothing = ipnet::Ipv4Net::default();
+        return Ok(Mappings::new(nothing, 0, Default::default()));
+    };
+    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
+    let directory = &config.daemon.state_dir;
+    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
+    let file = mappings_file(config);
+    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
+    match State::from_json(&json) {
+        Ok(saved) => {
+            let skipped = mappings.restore(saved, clock.now());
+            if let Some(reason) = skipped.first_reason {
+                warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
+            }
+        }
+        Err(error) => {
+            let aside = state::set_aside(&file).map_err(Error::State)?;
+            warn!("{}: {error}; moved to {}", file.display(), aside.display());
+        }
+    }
+    Ok(mappings)
+}
+
+/// Tells systemd, if it started us.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        let error: io::Error = error;
+        warn!("telling systemd: {error}");
+    }
+}

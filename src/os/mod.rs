@@ -1,4 +1,16 @@
-//! Kernel and operating system.
+//! Kernel and operating system. Nothing above this folder makes a system call.
 
+pub mod clock;
 pub mod control;
+pub mod cttimeout;
+pub mod events;
+pub mod firewall;
+pub mod limits;
+mod netlink;
+pub mod network;
+pub mod nfqueue;
+pub mod ports;
+pub mod route;
 pub mod state;
+pub mod sysctl;
+pub mod tables;

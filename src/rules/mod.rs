@@ -1,1 +1,66 @@
-//! (being written)
+//! The firewall rules that bring packets to the daemon, as text for `nft -f` or
+//! `iptables-restore --noflush`, made from the configuration so that text and daemon agree.
+//!
+//! Both flavours say the same. `M` is the mark's bit; data packets are spread over the queues by
+//! CPU, because a spread by address puts every flow between two hosts on one queue.
+//!
+//! | hook and priority | client role |
+//! |---|---|
+//! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject` |
+//! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
+//! | output, mangle | M moves from the packet to its connection |
+//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections: to the data queues; DNS replies: to the DNS queue |
+//!
+//! | hook and priority | gateway role |
+//! |---|---|
+//! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port: to the data queues |
+//! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw) |
+//! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
+//! | forward, filter - 1 (iptables: mangle) | M's connections never leave where they came in |
+//! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
+//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections: to the data queues |
+//!
+//! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
+//! anything else would let a listener on this host answer for the remote one; for the gateway,
+//! replies would leave unencapsulated. DNS has it: names must resolve without the daemon.
+//!
+//! The text names the configuration it was made from by an empty chain: `config_<16 hex digits>`
+//! in nft's table, `NATTT-<16 hex digits>` in iptables' raw table.
+
+mod fnv;
+mod iptables;
+mod nft;
+mod replace;
+mod timeouts;
+
+pub use iptables::{PREFIX as IPTABLES_PREFIX, render_ip6tables};
+pub use nft::{TABLE as NFT_TABLE, remove as nft_removal};
+pub use replace::{removal, replacement};
+pub use timeouts::{TIMEOUTS, TimeoutPolicy};
+
+use crate::config::{Config, Flavour};
+
+/// The whole text of the rules, fingerprint included. For iptables this is IPv4's part;
+/// [`render_ip6tables`] is the other.
+pub fn render(config: &Config, flavour: Flavour) -> String {
+    with_fingerprint(config, flavour, &fingerprint(config, flavour))
+}
+
+/// What distinguishes the rules of this configuration from any other's: 16 hexadecimal digits.
+pub fn fingerprint(config: &Config, flavour: Flavour) -> String {
+    let mut text = with_fingerprint(config, flavour, "");
+    if flavour == Flavour::Iptables {
+        text += &render_ip6tables(config);
+    }
+    format!("{:016x}", fnv::fnv1a(text.as_bytes()))
+}
+
+fn with_fingerprint(config: &Config, flavour: Flavour, fingerprint: &str) -> String {
+    match flavour {
+        Flavour::Nft => nft::render(config, fingerprint),
+        Flavour::Iptables => iptables::render(config, fingerprint),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,16 @@
-//! (being written)
+//! The tunnel itself: flows, encapsulation, decapsulation. Pure: bytes and `now` in, bytes and a
+//! [`Fate`] out.
+
+pub mod client;
+mod common;
+pub mod fate;
+pub mod gateway;
+pub mod lifetime;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, Environment, Lease};
+pub use common::{Addresses, Traffic};
+pub use fate::{Fate, Front};
+pub use gateway::Gateway;

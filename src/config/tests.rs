@@ -1,0 +1,158 @@
+use super::*;
+use proptest::prelude::*;
+
+fn refusal(text: &str) -> String {
+    Config::parse(text).expect_err(text).to_string()
+}
+
+const GATEWAY: &str = "[gateway]\noutside = [\"eth0\"]\nexports = [\"192.168.0.0/24\"]\n";
+
+#[test]
+fn the_packaged_file_is_the_client_with_defaults() {
+    let config = Config::parse(PACKAGED).expect("packaged file");
+    assert_eq!(Some(config), Config::parse("[client]").ok());
+}
+
+#[test]
+fn defaults() {
+    let config = Config::parse(&format!("[client]\n{GATEWAY}")).expect("defaults");
+    let client = config.client.expect("client");
+    assert_eq!(client.pool.to_string(), "127.64.0.0/10");
+    assert_eq!(client.record_type, 65324);
+    assert_eq!(client.lookup_patience, Duration::from_millis(1000));
+    assert_eq!(client.keepalive, Duration::from_secs(20));
+    let gateway = config.gateway.expect("gateway");
+    assert_eq!((gateway.port, gateway.max_flows_per_source), (100, 8192));
+    assert_eq!(config.mark.bit(), 0x0400_0000);
+    assert_eq!(config.queues.data(), 26800..26804);
+    assert_eq!((config.queues.dns(), config.queues.hold()), (26816, 26817));
+    assert_eq!(config.firewall, Flavour::Nft);
+}
+
+/// Uncommenting every setting of the packaged file changes nothing but the gateway's presence.
+#[test]
+fn the_packaged_file_shows_the_defaults() {
+    let setting = |line: &&str| {
+        line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))
+    };
+    let lines = PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' ']));
+    let shown: Vec<&str> = lines.filter(setting).collect();
+    let config = Config::parse(&shown.join("\n")).expect("every setting");
+    let exports = r#"["192.168.0.0/24", { prefix = "192.168.1.2", protocol = "tcp", ports = [80, "8000-8010"] }]"#;
+    let defaults = format!("[client]\n[gateway]\noutside = [\"eth0\"]\nexports = {exports}");
+    assert_eq!(Ok(config), Config::parse(&defaults));
+}
+
+#[test]
+fn exports_are_prefixes_or_tables() {
+    let text = r#"
+        [gateway]
+        outside = ["wan0", "ppp0"]
+        exports = [
+            "10.0.0.0/8",
+            { prefix = "192.168.0.2", protocol = "sctp", ports = [80, "8000-8010"] },
+            { prefix = "192.168.0.3/32", protocol = 47 },
+        ]
+    "#;
+    let exports = Config::parse(text).expect("exports").gateway.expect("gateway").exports;
+    let shown: Vec<_> = exports.iter().map(|e| (e.prefix.to_string(), e.protocol)).collect();
+    assert_eq!(shown[0], ("10.0.0.0/8".to_owned(), None));
+    assert_eq!(shown[1], ("192.168.0.2/32".to_owned(), Some(132)));
+    assert_eq!(shown[2], ("192.168.0.3/32".to_owned(), Some(47)));
+    assert_eq!(exports[1].ports, [80..=80, 8000..=8010]);
+}
+
+#[test]
+fn an_unknown_setting_is_named_with_the_nearest() {
+    assert_eq!(
+        refusal("[client]\nmtu = 1400\npol = \"127.64.0.0/10\"\n"),
+        "line 3: `pol = \"127.64.0.0/10\"`: there is no setting `pol`; did you mean `pool`?"
+    );
+    assert!(refusal("[client]\nkeepalive = 20").contains("did you mean `keepalive_s`?"));
+    assert!(refusal("[cleint]").contains("did you mean `client`?"));
+    assert!(refusal("[client]\n[queues]\ncolour = 1").contains("there are: first, workers"));
+    let table = "[gateway]\noutside = [\"a\"]\nexports = [\n{ prefix = \"10.0.0.1\", port = 3 }]";
+    assert!(refusal(table).starts_with("line 4: "), "{}", refusal(table));
+    assert!(refusal(table).contains("did you mean `ports`?"), "{}", refusal(table));
+}
+
+#[test]
+fn a_wrong_type_shows_how_to_write_it() {
+    let error = refusal("[client]\nmtu = \"large\"");
+    assert!(error.starts_with("line 2: `mtu = \"large\"`: invalid type"), "{error}");
+    assert!(error.ends_with("write it like `mtu = 1500`"), "{error}");
+}
+
+#[test]
+fn semantic_errors_have_a_line_and_advice() {
+    for (text, line, advice) in [
+        ("[client]\nmtu = 500", 2, "from 576 to 9000"),
+        ("[client]\nlookup_patience_ms = 5000", 2, "to 4000"),
+        ("[client]\n\npool = \"127.0.0.0/9\"", 3, "127.0.0.0 to 127.0.1.255"),
+        ("[client]\npool = \"127.0.1.0/24\"", 2, "127.0.0.0 to 127.0.1.255"),
+        ("[client]\npool = \"198.18.0.0/15\"", 2, "inside 127.0.0.0/8"),
+        ("[client]\npool = \"127.0.0.0/8\"", 2, "/9 to /24"),
+        ("[client]\npool = \"127.64.0.0/25\"", 2, "/9 to /24"),
+        ("[client]\npool = \"127.64.0.1/10\"", 2, "write `127.64.0.0/10`"),
+        ("[client]\nprivate_zones = [\"corp.example\", \"a b\"]", 2, "`a b` is no zone"),
+        ("mark = 3\n[client]", 1, "one bit"),
+        ("mark = 0\n[client]", 1, "one bit"),
+        ("firewall = \"ufw\"\n[client]", 1, "iptables"),
+        ("[client]\n[queues]\nworkers = 17", 3, "from 1 to 16"),
+        ("[client]\n[queues]\nfirst = 65519", 3, "from 0 to 65518"),
+        ("[client]\n[daemon]\nstate_dir = \"lib\"", 3, "starts with `/`"),
+        ("[gateway]\noutside = [\"eth0\"]", 1, "exports = ["),
+        ("[gateway]\noutside = []\nexports = [\"10.0.0.1\"]", 2, "outside = ["),
+        ("[gateway]\noutside = [\"lo\"]\nexports = [\"10.0.0.1\"]", 2, "never arrive on `lo`"),
+        ("[gateway]\noutside = [\"eth+\"]\nexports = [\"10.0.0.1\"]", 2, "ip link"),
+        ("[gateway]\noutside = [\"a\"]\nexports = [\"0.0.0.0/0\"]", 3, "open relay"),
+        ("[gateway]\noutside = [\"a\"]\nexports = [\n\"127.0.0.0/8\"]", 4, "other hosts"),
+        (
+            "[gateway]\noutside=[\"a\"]\nexports=[{prefix=\"10.0.0.1\",protocol=\"icmp\",ports=[1]}]",
+            3,
+            "has no ports",
+        ),
+    ] {
+        let error = Config::parse(text).expect_err(text);
+        assert_eq!(error.line(), Some(line), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+}
+
+#[test]
+fn a_role_is_required() {
+    assert!(refusal("mark = 1").contains("`[client]`, `[gateway]` or both"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(text in "\\PC{0,80}") {
+        if let Err(error) = Config::parse(&text) {
+            prop_assert!(!error.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_pool_never_touches_the_addresses_of_others(addr: u32, len in 0u8..=32) {
+        let pool = ipnet::Ipv4Net::new(addr.into(), len).expect("length").trunc();
+        if let Ok(config) = Config::parse(&format!("[client]\npool = \"{pool}\"")) {
+            let pool = config.client.expect("client").pool;
+            let first = u32::from(pool.network());
+            prop_assert!(pool.network().is_loopback() && pool.broadcast().is_loopback());
+            prop_assert!(first >= u32::from(std::net::Ipv4Addr::new(127, 0, 2, 0)));
+        }
+    }
+
+    #[test]
+    fn loopback_pools(third in 0u8..=255, len in 9u8..=24) {
+        let pool = ipnet::Ipv4Net::new([127, third, third, 0].into(), len).expect("length").trunc();
+        let accepted = Config::parse(&format!("[client]\npool = \"{pool}\"")).is_ok();
+        let touches = pool.network() <= std::net::Ipv4Addr::new(127, 0, 1, 255);
+        prop_assert_eq!(accepted, !touches);
+    }
+
+    #[test]
+    fn marks_are_single_bits(mask: u32) {
+        prop_assert_eq!(Mark::new(mask).is_some(), mask.count_ones() == 1);
+    }
+}

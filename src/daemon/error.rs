@@ -1,0 +1,75 @@
+//! Why the daemon does not start or cannot go on, and what to do.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::os::control::ServerError;
+use crate::os::state::FileError;
+
+/// Why the daemon does not start or cannot go on.
+#[derive(Debug)]
+pub enum Error {
+    /// A kernel queue could not be bound.
+    Queue(u16, io::Error),
+    /// The gateway's UDP port is taken.
+    TunnelPort(u16, io::Error),
+    /// The pool's route could not be set.
+    Route(io::Error),
+    /// A kernel setting could not be changed.
+    Setting(&'static str, io::Error),
+    /// The state directory does not exist and could not be made.
+    StateDir(PathBuf, io::Error),
+    /// A state file could not be used.
+    State(FileError),
+    /// The control socket.
+    Control(ServerError),
+    /// Anything else that the system refused.
+    System(&'static str, io::Error),
+    /// A thread ended that should not have.
+    Thread(&'static str),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue(number, error) => match error.raw_os_error() {
+                Some(libc::EBUSY) => write!(
+                    f,
+                    "netfilter queue {number} is taken by another program: stop it, or set \
+                     another `first` under [queues] and load the rules again"
+                ),
+                Some(libc::EPERM) => write!(
+                    f,
+                    "binding netfilter queue {number} is not permitted: start natttd as root or \
+                     with CAP_NET_ADMIN"
+                ),
+                _ => write!(
+                    f,
+                    "netfilter queue {number}: {error}: does this kernel have nfnetlink_queue \
+                     (`modprobe nfnetlink_queue`)?"
+                ),
+            },
+            Self::TunnelPort(port, error) => {
+                write!(f, "UDP port {port} is taken: {error}: `ss -ulpn` shows by whom")
+            }
+            Self::Route(error) => write!(f, "setting the route of the pool: {error}"),
+            Self::Setting(name, error) => {
+                let name = name.replace('/', ".");
+                write!(f, "setting {name}: {error}: set it with sysctl before natttd starts")
+            }
+            Self::StateDir(path, error) => write!(
+                f,
+                "making the state directory {}: {error}: make it, or set `state_dir` under \
+                 [daemon]",
+                path.display()
+            ),
+            Self::State(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
+            Self::System(what, error) => write!(f, "{what}: {error}"),
+            Self::Thread(name) => write!(f, "the {name} thread ended unexpectedly"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

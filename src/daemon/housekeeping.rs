@@ -1,0 +1,154 @@
+//! What happens once a second, or when the kernel says that something changed.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::config::Flavour;
+use crate::counters::{Counter, Counters};
+use crate::mapping::Mappings;
+use crate::os::clock::Clock;
+use crate::os::events::Events;
+use crate::os::network::Network;
+use crate::os::{state, tables};
+use crate::path::Hop;
+
+use super::guard::Guard;
+use super::stop::Stop;
+use super::{Error, Roles};
+
+const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// Without events (a firewall that nf_tables does not know of), rules are looked at this often.
+const CHECK_RULES: Duration = Duration::from_secs(30);
+
+pub(super) struct Housekeeping {
+    pub(super) roles: Arc<Roles>,
+    pub(super) mappings: Arc<Mappings>,
+    pub(super) network: Network,
+    pub(super) guard: Arc<Guard>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) flavour: Flavour,
+    pub(super) routing: Events,
+    pub(super) firewall: Events,
+    pub(super) mappings_file: PathBuf,
+    pub(super) stop: Arc<Stop>,
+}
+
+/// What was done up to when.
+#[derive(Default)]
+struct Progress {
+    saved: u64,
+    filled: Option<u64>,
+    evicted: u64,
+    rules_checked: Duration,
+    ticked: Duration,
+}
+
+impl Housekeeping {
+    /// Goes on until a stop is requested; then it saves what outlives the daemon.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let mut progress = Progress { saved: self.mappings.generation(), ..Progress::default() };
+        while !self.stop.requested() {
+            self.wait()?;
+            self.changes(&mut progress)?;
+            let uptime = self.clock.now().since(self.clock.started());
+            if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
+                progress.ticked = uptime;
+                self.tick(&mut progress);
+            }
+        }
+        self.save(&mut progress);
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<(), Error> {
+        let mut fds = [
+            PollFd::new(&*self.stop, PollFlags::IN),
+            PollFd::new(&self.routing, PollFlags::IN),
+            PollFd::new(&self.firewall, PollFlags::IN),
+        ];
+        match poll(&mut fds, Some(&TICK)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::System("waiting for events", error.into())),
+        }
+    }
+
+    fn changes(&self, progress: &mut Progress) -> Result<(), Error> {
+        if self.routing.any()
+            && let Err(error) = self.network.refresh()
+        {
+            log::warn!("reading this host's addresses: {error}");
+        }
+        let uptime = self.clock.now().since(self.clock.started());
+        let due = uptime.saturating_sub(progress.rules_checked) >= CHECK_RULES;
+        if self.firewall.any() || due {
+            progress.rules_checked = uptime;
+            if self.guard.check()? {
+                progress.filled = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn tick(&self, progress: &mut Progress) {
+        let now = self.clock.now();
+        let mut evicted = 0;
+        if let Some(client) = &self.roles.client {
+            client.expire(now);
+            evicted += client.evicted();
+            for keepalive in client.keepalives(now) {
+                match keepalive.lease.send(keepalive.to, &keepalive.payload) {
+                    Ok(()) => self.counters.add(Counter::KeepalivesSent),
+                    Err(error) => log::debug!("keepalive to {}: {error}", keepalive.to),
+                }
+            }
+            self.mappings.expire(now);
+            self.fill_sets(progress);
+            self.save(progress);
+        }
+        if let Some(gateway) = &self.roles.gateway {
+            gateway.expire(now);
+            evicted += gateway.evicted();
+        }
+        self.counters.add_many(Counter::FlowsEvicted, evicted - progress.evicted);
+        progress.evicted = evicted;
+    }
+
+    /// The sets are for people and for other rules to read; nothing of ours depends on them.
+    fn fill_sets(&self, progress: &mut Progress) {
+        let generation = self.mappings.address_generation();
+        let loaded = self.guard.status().found.is_some();
+        if self.flavour != Flavour::Nft || !loaded || progress.filled == Some(generation) {
+            return;
+        }
+        let mappings = self.mappings.snapshot();
+        let mapped: Vec<_> = mappings.iter().map(|mapping| mapping.addr()).collect();
+        let gateways: BTreeSet<Hop> = mappings
+            .iter()
+            .flat_map(|mapping| mapping.paths().paths().iter().map(|path| path.first()))
+            .collect();
+        match tables::fill_sets(&mapped, &gateways.into_iter().collect::<Vec<_>>()) {
+            Ok(()) => progress.filled = Some(generation),
+            Err(error) => log::debug!("filling the sets of the firewall table: {error}"),
+        }
+    }
+
+    fn save(&self, progress: &mut Progress) {
+        let generation = self.mappings.generation();
+        if generation == progress.saved {
+            return;
+        }
+        match state::save(&self.mappings_file, &self.mappings.to_state().to_json()) {
+            Ok(()) => progress.saved = generation,
+            // A full disk must not fill the log too: once a change, not once a second.
+            Err(error) => {
+                log::error!("{error}; mapped addresses may change with the next restart");
+                progress.saved = generation;
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Answers to `nattt`.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::control::{
+    Endpoint, Ends, Flow, Leg, Mapping, Queue, Reply, Request, Role, Status, Traffic, Usage,
+};
+use crate::counters::Counters;
+use crate::mapping::Mappings;
+use crate::os::clock::Clock;
+use crate::time::Time;
+use crate::tunnel::{client, gateway};
+use crate::wire::datagram::protocol;
+use crate::{tunnel, wire};
+
+use super::Roles;
+use super::guard::Guard;
+
+/// What is asked for.
+pub(super) struct Report {
+    pub(super) config: Config,
+    pub(super) roles: Arc<Roles>,
+    pub(super) mappings: Arc<Mappings>,
+    pub(super) guard: Arc<Guard>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+}
+
+impl Report {
+    pub(super) fn answer(&self, request: Request) -> Reply {
+        match request {
+            Request::Status => Reply::Status(Box::new(self.status())),
+            Request::Mappings => Reply::Mappings { mappings: self.mappings() },
+            Request::Flows { limit } => self.flows(limit),
+            Request::Counters => Reply::counters(&self.counters),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let Roles { client, gateway } = &*self.roles;
+        let roles =
+            [client.as_ref().map(|_| Role::Client), gateway.as_ref().map(|_| Role::Gateway)];
+        Status {
+            daemon_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.clock.now().since(self.clock.started()).as_secs(),
+            roles: roles.into_iter().flatten().collect(),
+            pool: self.config.client.as_ref().map(|client| client.pool),
+            rules: self.guard.status(),
+            queues: self.queues(),
+            mappings: client
+                .as_ref()
+                .map(|_| Usage { count: self.mappings.len(), cap: self.mappings.cap() }),
+            client_flows: client.as_ref().map(|client| usage(client.usage())),
+            gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
+        }
+    }
+
+    /// The daemon does not run without all of its queues.
+    fn queues(&self) -> Vec<Queue> {
+        let queues = self.config.queues;
+        let queue = |number, purpose: &str| Queue { number, purpose: purpose.into(), bound: true };
+        let mut list: Vec<_> = queues.data().map(|number| queue(number, "data")).collect();
+        if self.roles.client.is_some() {
+            list.push(queue(queues.dns(), "dns"));
+            list.push(queue(queues.hold(), "dns hold"));
+        }
+        list
+    }
+
+    fn mappings(&self) -> Vec<Mapping> {
+        let now = self.clock.now();
+        let mut mappings: Vec<_> =
+            self.mappings.snapshot().iter().map(|mapping| Mapping::new(mapping, now)).collect();
+        mappings.sort_by_key(|mapping| mapping.address);
+        mappings
+    }
+
+    fn flows(&self, limit: usize) -> Reply {
+        let now = self.clock.now();
+        let mut flows = Vec::new();
+        let mut total = 0;
+        let mut keep = |live: bool, flow: &dyn Fn() -> Flow| {
+            total += usize::from(live);
+            if live && flows.len() < limit {
+                flows.push(flow());
+            }
+        };
+        if let Some(client) = &self.roles.client {
+            client.each_flow(|flow| keep(flow.life().1 > now, &|| client_flow(flow, now)));
+        }
+        if let Some(gateway) = &self.roles.gateway {
+            gateway.each_flow(|flow| keep(flow.life().1 > now, &|| gateway_flow(flow, now)));
+        }
+        Reply::Flows { total, flows }
+    }
+}
+
+fn usage((count, cap): (usize, usize)) -> Usage {
+    Usage { count, cap }
+}
+
+fn client_flow<L>(flow: &client::Flow<L>, now: Time) -> Flow {
+    let shown = |end| endpoint(flow.protocol(), end);
+    let hop = flow.path().first();
+    let (inner_from, inner_to) = flow.inner();
+    let ends = Ends::Client {
+        application: shown(flow.application()),
+        mapped: shown(flow.mapped()),
+        name: flow.mapping().name(),
+        outer: Leg {
+            from: endpoint(protocol::UDP, flow.outer()),
+            to: endpoint(protocol::UDP, wire::Endpoint { addr: hop.addr, port: hop.port }),
+        },
+        inner: Leg { from: shown(inner_from), to: shown(inner_to) },
+    };
+    let (sent, received) = flow.traffic();
+    shown_flow(flow.protocol(), ends, (sent, received), flow.life(), now)
+}
+
+fn gateway_flow(flow: &gateway::Flow, now: Time) -> Flow {
+    let shown = |end| endpoint(flow.protocol(), end);
+    let ends = Ends::Gateway {
+        client: endpoint(protocol::UDP, flow.outer()),
+        inner: shown(flow.inner()),
+        host: shown(flow.host()),
+        seen_as: shown(flow.peer()),
+    };
+    shown_flow(flow.protocol(), ends, flow.traffic(), flow.life(), now)
+}
+
+fn shown_flow(
+    number: u8,
+    ends: Ends,
+    (to_host, to_client): (&tunnel::Traffic, &tunnel::Traffic),
+    (last_used, expires, state): (Time, Time, &str),
+    now: Time,
+) -> Flow {
+    let traffic = |t: &tunnel::Traffic| Traffic { packets: t.packets(), octets: t.octets() };
+    Flow {
+        protocol: protocol_name(number),
+        state: state.to_owned(),
+        ends,
+        to_host: traffic(to_host),
+        to_client: traffic(to_client),
+        idle_s: now.since(last_used).as_secs(),
+        expires_in_s: expires.since(now).as_secs(),
+    }
+}
+
+fn endpoint(number: u8, end: wire::Endpoint) -> Endpoint {
+    let ports = matches!(
+        number,
+        protocol::TCP | protocol::UDP | protocol::ICMP | protocol::DCCP | protocol::UDP_LITE
+    );
+    // The far side of an ICMP query has no identifier of its own.
+    let port = Some(end.port).filter(|&port| ports && !(number == protocol::ICMP && port == 0));
+    Endpoint { addr: end.addr, port }
+}
+
+fn protocol_name(number: u8) -> String {
+    match number {
+        protocol::ICMP => "icmp".into(),
+        protocol::TCP => "tcp".into(),
+        protocol::UDP => "udp".into(),
+        protocol::DCCP => "dccp".into(),
+        protocol::UDP_LITE => "udplite".into(),
+        other => other.to_string(),
+    }
+}

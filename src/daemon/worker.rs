@@ -1,0 +1,102 @@
+//! A worker: packets of one kernel queue, in batches.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::counters::{Counter, Counters};
+use crate::os::clock::Clock;
+use crate::os::nfqueue::{Action, Batch, Hook, Packet, Queue, Verdicts};
+use crate::time::Time;
+use crate::tunnel::{Fate, Front};
+
+use super::Roles;
+use super::stop::Stop;
+
+/// Packets per receive. More would only wait longer for the first verdict.
+const BATCH: usize = 64;
+/// Verdicts are sent early when they hold so many octets, well below the send buffer.
+const SEND_OCTETS: usize = 512 << 10;
+
+/// What a worker needs.
+pub(super) struct Worker {
+    pub(super) queue: Queue,
+    pub(super) roles: Arc<Roles>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) mark: u32,
+    pub(super) stop: Arc<Stop>,
+}
+
+impl Worker {
+    /// Serves the queue until a stop is requested.
+    pub(super) fn run(&self) -> io::Result<()> {
+        let mut batch = Batch::new(BATCH);
+        while !self.stop.requested() {
+            match self.queue.receive(&mut batch) {
+                Ok(true) => self.serve(&mut batch)?,
+                Ok(false) => self.queue.wait(Some(self.stop.wake()), None)?,
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    self.counters.add(Counter::QueueOverrun);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&self, batch: &mut Batch) -> io::Result<()> {
+        let now = self.clock.now();
+        let mut verdicts = Verdicts::default();
+        let mut front = Front::default();
+        for packet in batch.packets() {
+            match packet {
+                Ok(packet) => self.judge(packet, &mut front, &mut verdicts, now),
+                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
+                Err(None) => {}
+            }
+            if verdicts.octets() > SEND_OCTETS {
+                self.queue.send(&verdicts)?;
+                verdicts.clear();
+            }
+        }
+        self.queue.send(&verdicts)
+    }
+
+    fn judge<'b>(
+        &self,
+        packet: Packet<'b>,
+        front: &mut Front,
+        verdicts: &mut Verdicts<'b>,
+        now: Time,
+    ) {
+        let Packet { id, hook, mark, truncated, bytes } = packet;
+        front.clear();
+        let fate = if truncated {
+            Fate::Dropped(Counter::Truncated)
+        } else {
+            self.roles.process(hook, bytes, front, now)
+        };
+        self.counters.add(fate.counter());
+        let queue = self.queue.number();
+        // The mark says "ours" to the rules that follow; it is theirs to clear.
+        let mark = Some(mark | self.mark);
+        match fate {
+            Fate::Encapsulated(_) => {
+                // A reply on its way out already belongs to a marked connection.
+                let mark = mark.filter(|_| hook == Hook::Output);
+                verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes);
+            }
+            Fate::Decapsulated { skip, .. } => {
+                let (action, mark) = match hook {
+                    // Once more through the same chain, which gives marked packets their
+                    // connection timeouts before connection tracking sees them.
+                    Hook::Prerouting => (Action::Repeat, mark),
+                    _ => (Action::Accept, None),
+                };
+                verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..]);
+            }
+            Fate::Rejected(_) => verdicts.plain(queue, id, Action::Accept),
+            Fate::Dropped(_) => verdicts.plain(queue, id, Action::Drop),
+        }
+    }
+}

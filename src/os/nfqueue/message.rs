@@ -1,0 +1,111 @@
+//! Netlink messages of nfnetlink_queue (linux/netfilter/nfnetlink_queue.h). Netlink headers are in
+//! host order, attribute values of this subsystem in network order.
+
+const NFNL_SUBSYS_QUEUE: u16 = 3;
+const MSG_PACKET: u16 = 0;
+pub(super) const MSG_VERDICT: u16 = 1;
+pub(super) const MSG_CONFIG: u16 = 2;
+
+pub(super) const NLMSG_HEADER: usize = 16;
+const NFGENMSG: usize = 4;
+pub(super) const HEADERS: usize = NLMSG_HEADER + NFGENMSG;
+pub(super) const ATTRIBUTE: usize = 4;
+
+const NLMSG_ERROR: u16 = 2;
+pub(super) const NLM_F_REQUEST: u16 = 1;
+pub(super) const NLM_F_ACK: u16 = 4;
+const NLA_TYPE_MASK: u16 = 0x3fff;
+
+/// Attributes of a packet message.
+pub(super) mod attribute {
+    pub(in super::super) const PACKET_HDR: u16 = 1;
+    pub(in super::super) const VERDICT_HDR: u16 = 2;
+    pub(in super::super) const MARK: u16 = 3;
+    pub(in super::super) const PAYLOAD: u16 = 10;
+    pub(in super::super) const CAP_LEN: u16 = 13;
+}
+
+/// One message of a received buffer.
+pub(super) enum Message<'b> {
+    /// A packet, with its attributes.
+    Packet(&'b [u8]),
+    /// The kernel's answer to a request: 0 or a negative errno.
+    Answer(i32),
+    /// Anything else.
+    Other,
+}
+
+/// The first message in `bytes`.
+pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
+    let octets = u32::from_ne_bytes(bytes.get(0..4)?.try_into().ok()?) as usize;
+    let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
+    let message = bytes.get(..octets)?;
+    if kind == NLMSG_ERROR {
+        let errno = message.get(NLMSG_HEADER..NLMSG_HEADER + 4)?.try_into().ok()?;
+        return Some(Message::Answer(i32::from_ne_bytes(errno)));
+    }
+    if kind == NFNL_SUBSYS_QUEUE << 8 | MSG_PACKET {
+        return Some(Message::Packet(message.get(HEADERS..)?));
+    }
+    Some(Message::Other)
+}
+
+/// The attributes in `bytes`: type, offset of the value in `bytes`, value.
+pub(in super::super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, usize, &[u8])> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let octets = usize::from(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        let kind = u16::from_ne_bytes(bytes.get(at + 2..at + 4)?.try_into().ok()?);
+        let value = bytes.get(at + ATTRIBUTE..at + octets)?;
+        let offset = at + ATTRIBUTE;
+        at += align(octets.max(ATTRIBUTE));
+        Some((kind & NLA_TYPE_MASK, offset, value))
+    })
+}
+
+/// Appends the header of a message whose whole length is `octets`.
+pub(super) fn put_header(out: &mut Vec<u8>, octets: usize, kind: u16, flags: u16, queue: u16) {
+    out.extend((octets as u32).to_ne_bytes());
+    out.extend((NFNL_SUBSYS_QUEUE << 8 | kind).to_ne_bytes());
+    out.extend(flags.to_ne_bytes());
+    out.extend([0; 8]);
+    out.extend([libc::AF_UNSPEC as u8, 0]);
+    out.extend(queue.to_be_bytes());
+}
+
+/// Appends the header of an attribute whose value has `octets`.
+pub(super) fn put_attribute(out: &mut Vec<u8>, kind: u16, octets: usize) {
+    out.extend(((ATTRIBUTE + octets) as u16).to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+}
+
+/// Sections of a message are aligned to four octets.
+pub(super) const fn align(octets: usize) -> usize {
+    (octets + 3) & !3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            if let Some(Message::Packet(rest)) = parse(&bytes) {
+                attributes(rest).count();
+            }
+            prop_assert!(attributes(&bytes).count() <= bytes.len());
+        }
+    }
+
+    #[test]
+    fn attributes_are_found_again() {
+        let mut bytes = Vec::new();
+        put_attribute(&mut bytes, 7, 3);
+        bytes.extend([1, 2, 3, 0]);
+        put_attribute(&mut bytes, 9, 0);
+        let found: Vec<_> = attributes(&bytes).collect();
+        assert_eq!(found, [(7, 4, &[1u8, 2, 3][..]), (9, 12, &[][..])]);
+    }
+}

@@ -1,0 +1,200 @@
+//! One kernel queue on a netlink socket of its own.
+#![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::net::sockopt;
+
+use crate::os::netlink::Socket;
+
+use super::message::{self, ATTRIBUTE, HEADERS, MSG_CONFIG, NLM_F_ACK, NLM_F_REQUEST};
+use super::receive::Batch;
+use super::verdict::Verdicts;
+
+const CFG_CMD: u16 = 1;
+const CFG_PARAMS: u16 = 2;
+const CFG_QUEUE_MAXLEN: u16 = 3;
+const CFG_MASK: u16 = 4;
+const CFG_FLAGS: u16 = 5;
+const CMD_BIND: u8 = 1;
+const COPY_PACKET: u8 = 2;
+const FAIL_OPEN: u32 = 1;
+const COPY_ALL: u32 = 0xffff;
+const SOL_NETLINK: i32 = 270;
+
+/// Socket buffers in octets: a burst waits here while a worker is busy.
+const RECEIVE_BUFFER: usize = 16 << 20;
+const SEND_BUFFER: usize = 2 << 20;
+
+/// How a queue behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Packets that the kernel holds for us.
+    pub max_len: u32,
+    /// Let packets pass while the queue is full, instead of dropping them.
+    pub fail_open: bool,
+}
+
+/// A bound queue.
+pub struct Queue {
+    number: u16,
+    socket: Socket,
+}
+
+/// Wakes a thread that waits for packets.
+pub struct Wake(OwnedFd);
+
+impl Wake {
+    /// A wake that nobody has used yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    /// Wakes the waiting thread, now or as soon as it waits.
+    pub fn wake(&self) {
+        // It can only fail because the counter is full, and then the thread wakes anyway.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    /// Forgets wake-ups so far; check for work after this, not before.
+    pub fn clear(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Queue {
+    /// Binds a queue number in this network namespace.
+    pub fn bind(number: u16, options: Options) -> io::Result<Self> {
+        let socket = Socket(mnl::Socket::new(mnl::Bus::Netfilter)?);
+        let queue = Self { number, socket };
+        queue.set_buffers()?;
+        queue.configure(CFG_CMD, &[CMD_BIND, 0, 0, 0])?;
+        let mut params = COPY_ALL.to_be_bytes().to_vec();
+        params.push(COPY_PACKET);
+        queue.configure(CFG_PARAMS, &params)?;
+        queue.configure(CFG_QUEUE_MAXLEN, &options.max_len.to_be_bytes())?;
+        queue.set_flags(if options.fail_open { FAIL_OPEN } else { 0 })?;
+        Ok(queue)
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn set_buffers(&self) -> io::Result<()> {
+        // The forced variants pass rmem_max and need CAP_NET_ADMIN, as the queue itself does.
+        sockopt::set_socket_recv_buffer_size_force(self.fd(), RECEIVE_BUFFER)?;
+        // SAFETY: both options take an int, whose size is given.
+        let set = |level, option, value: libc::c_int| unsafe {
+            let size = size_of::<libc::c_int>() as libc::socklen_t;
+            libc::setsockopt(self.fd().as_raw_fd(), level, option, (&raw const value).cast(), size)
+        };
+        if set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SEND_BUFFER as libc::c_int) != 0
+            || set(SOL_NETLINK, libc::NETLINK_NO_ENOBUFS, 1) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
+    fn set_flags(&self, flags: u32) -> io::Result<()> {
+        let mut message = Vec::new();
+        let octets = HEADERS + 2 * (ATTRIBUTE + 4);
+        message::put_header(
+            &mut message,
+            octets,
+            MSG_CONFIG,
+            NLM_F_REQUEST | NLM_F_ACK,
+            self.number,
+        );
+        message::put_attribute(&mut message, CFG_FLAGS, 4);
+        message.extend(flags.to_be_bytes());
+        message::put_attribute(&mut message, CFG_MASK, 4);
+        message.extend(FAIL_OPEN.to_be_bytes());
+        self.request(&message)
+    }
+
+    fn configure(&self, kind: u16, value: &[u8]) -> io::Result<()> {
+        let mut message = Vec::new();
+        let octets = HEADERS + message::align(ATTRIBUTE + value.len());
+        message::put_header(
+            &mut message,
+            octets,
+            MSG_CONFIG,
+            NLM_F_REQUEST | NLM_F_ACK,
+            self.number,
+        );
+        message::put_attribute(&mut message, kind, value.len());
+        message.extend(value);
+        message.resize(octets, 0);
+        self.request(&message)
+    }
+
+    /// Sends a request and waits for the kernel's answer. Packets that arrive before it stay
+    /// unanswered, so a queue is configured before rules send to it or right after it is bound.
+    fn request(&self, message: &[u8]) -> io::Result<()> {
+        self.socket.0.send(message)?;
+        let mut batch = Batch::new(1);
+        loop {
+            match batch.fill(self.fd()) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(None, None)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            match batch.packets().next() {
+                Some(Err(Some(0))) => return Ok(()),
+                Some(Err(Some(errno))) => return Err(io::Error::from_raw_os_error(errno)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes the packets that are there, without waiting. `false` if there are none.
+    pub fn receive(&self, batch: &mut Batch) -> io::Result<bool> {
+        match batch.fill(self.fd()) {
+            Ok(()) => Ok(!batch.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits until there are packets, the wake is used or the time is over.
+    pub fn wait(&self, wake: Option<&Wake>, timeout: Option<Duration>) -> io::Result<()> {
+        let fd = self.fd();
+        let mut fds = vec![PollFd::new(&fd, PollFlags::IN)];
+        if let Some(Wake(wake)) = wake {
+            fds.push(PollFd::new(wake, PollFlags::IN));
+        }
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends the verdicts.
+    pub fn send(&self, verdicts: &Verdicts<'_>) -> io::Result<()> {
+        if verdicts.is_empty() { Ok(()) } else { verdicts.send(self.fd()) }
+    }
+}

@@ -1,0 +1,154 @@
+//! Outer UDP ports, each owned by a socket.
+//!
+//! The kernel's UDP early demultiplexing would attach a *connected* local socket to an arriving
+//! outer packet before the INPUT hook turns it into, say, TCP. So the port is reserved by an
+//! unconnected socket bound to the wildcard address, which conflicts with every other socket on
+//! that port: nobody can hold one that the kernel would find.
+#![allow(unsafe_code, reason = "one socket option has no safe wrapper")]
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use crate::path::Hop;
+use crate::tunnel::Lease;
+
+/// The ports that may be owned at once.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    used: Arc<AtomicUsize>,
+    cap: usize,
+}
+
+/// An owned port.
+#[derive(Debug)]
+pub struct Port {
+    socket: UdpSocket,
+    port: u16,
+    used: Arc<AtomicUsize>,
+}
+
+impl Ports {
+    /// At most `cap` ports, each of which takes a descriptor.
+    pub fn new(cap: usize) -> Self {
+        Self { used: Arc::default(), cap }
+    }
+
+    /// How many are owned, and how many may be.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.used.load(Relaxed), self.cap)
+    }
+
+    /// Reserves the preferred port (0: any), or another one if it is taken.
+    pub fn reserve(&self, preferred: u16) -> Option<Port> {
+        if self.used.fetch_add(1, Relaxed) >= self.cap {
+            self.used.fetch_sub(1, Relaxed);
+            return None;
+        }
+        let port = bind(preferred).or_else(|_| bind(0)).and_then(|socket| {
+            let port = socket.local_addr()?.port();
+            Ok((socket, port))
+        });
+        match port {
+            Ok((socket, port)) => Some(Port { socket, port, used: Arc::clone(&self.used) }),
+            Err(_) => {
+                self.used.fetch_sub(1, Relaxed);
+                None
+            }
+        }
+    }
+}
+
+/// Owns the gateway's tunnel port, so that nothing answers for it with "port unreachable" while
+/// the rules are absent, and no other program takes what the rules let through.
+pub fn own(port: u16) -> io::Result<UdpSocket> {
+    bind(port)
+}
+
+/// Binds without SO_REUSEADDR or SO_REUSEPORT: exclusively.
+fn bind(port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
+    drop_all(&socket)?;
+    Ok(socket)
+}
+
+/// Nothing is ever read from the socket: a filter keeps its buffer empty.
+fn drop_all(socket: &UdpSocket) -> io::Result<()> {
+    // `ret #0`: keep no octet of any packet (BPF_RET | BPF_K).
+    let mut program = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
+    let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
+    // SAFETY: the option takes a sock_fprog, which the kernel copies during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl Port {
+    /// Sends a datagram from the port.
+    pub fn send(&self, to: Hop, payload: &[u8]) -> io::Result<()> {
+        self.socket.send_to(payload, SocketAddrV4::new(to.addr, to.port)).map(drop)
+    }
+}
+
+impl Lease for Port {
+    fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.used.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_owned_port_cannot_be_had_by_anybody_else() {
+        let port = Ports::new(2).reserve(0).expect("a free port");
+        for addr in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
+            let error = UdpSocket::bind((addr, port.port())).expect_err("it is taken");
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[test]
+    fn a_port_that_somebody_has_is_passed_over() {
+        // Bound to loopback only: a wildcard reservation must still see the conflict.
+        let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let taken = other.local_addr().expect("bound").port();
+        let port = Ports::new(2).reserve(taken).expect("another port");
+        assert_ne!(port.port(), taken);
+    }
+
+    #[test]
+    fn the_owner_is_never_handed_packets() {
+        let port = Ports::new(2).reserve(0).expect("a free port");
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        sender.send_to(b"stray", (Ipv4Addr::LOCALHOST, port.port())).expect("sent");
+        port.socket.set_nonblocking(true).expect("a socket option");
+        let error = port.socket.recv(&mut [0; 9]).expect_err("nothing to read");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn the_cap_holds_and_ports_come_back() {
+        let ports = Ports::new(1);
+        let first = ports.reserve(0).expect("a free port");
+        assert!(ports.reserve(0).is_none());
+        drop(first);
+        assert!(ports.reserve(0).is_some());
+    }
+}

@@ -1,0 +1,42 @@
+//! Kernel settings under /proc/sys, of this network namespace.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// `net.ipv4.udp_early_demux`: finding a connected socket before the firewall has seen a packet.
+pub const UDP_EARLY_DEMUX: &str = "net/ipv4/udp_early_demux";
+/// `net.ipv4.ip_forward`: whether this host forwards packets.
+pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
+
+/// Reads a setting.
+pub fn read(name: &str) -> io::Result<String> {
+    Ok(std::fs::read_to_string(path(name))?.trim().to_owned())
+}
+
+/// A setting that is put back when this value is dropped.
+#[derive(Debug)]
+pub struct Changed {
+    name: &'static str,
+    before: String,
+}
+
+/// Sets a setting; `None` if it already is so.
+pub fn set(name: &'static str, value: &str) -> io::Result<Option<Changed>> {
+    let before = read(name)?;
+    if before == value {
+        return Ok(None);
+    }
+    std::fs::write(path(name), value)?;
+    Ok(Some(Changed { name, before }))
+}
+
+impl Drop for Changed {
+    fn drop(&mut self) {
+        // Nothing better can be done at the end of the process.
+        let _ = std::fs::write(path(self.name), &self.before);
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name)
+}

@@ -1,0 +1,206 @@
+//! The same rules for `iptables-restore --noflush`: chains of our own, and jumps to them.
+//!
+//! Loading the text declares our chains anew, which empties them. Jumps it can only add: the
+//! language has no way to delete one that may be missing. A second plain load therefore leaves
+//! them doubled, which changes nothing for any packet (the second pass meets a packet that the
+//! first has queued, dropped or cleared of its mark, or one that no rule matches);
+//! `nattt rules apply` first deletes, in the same transaction, those that are there.
+
+use super::timeouts::TIMEOUTS;
+use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
+
+/// Every chain of ours begins with this.
+pub const PREFIX: &str = "NATTT-";
+
+const HEADER: &str = "\
+# NATTT's rules for `{tool}-restore --noflush`. Made from /etc/nattt/nattt.toml: change that
+# file, not this text, then run `nattt rules apply`, which also removes the jumps of an older load.
+";
+
+pub(super) fn render(config: &Config, fingerprint: &str) -> String {
+    let mut tables = Tables::default();
+    tables.raw.declare(fingerprint);
+    if let Some(client) = &config.client {
+        tables.client(config, client);
+    }
+    if let Some(gateway) = &config.gateway {
+        tables.gateway(config, gateway);
+    }
+    HEADER.replace("{tool}", "iptables") + &tables.text()
+}
+
+/// IPv6's part: DNS replies that arrive over IPv6. Empty without the client role.
+pub fn render_ip6tables(config: &Config) -> String {
+    if config.client.is_none() {
+        return String::new();
+    }
+    let mut security = Table::default();
+    security.chain("INPUT", Place::Last);
+    security.rule("INPUT", dns(config.queues));
+    HEADER.replace("{tool}", "ip6tables") + &security.text("security")
+}
+
+/// Where a built-in chain gets its jump to ours.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Before the user's rules.
+    First,
+    /// After the user's rules.
+    Last,
+}
+
+#[derive(Default)]
+struct Tables {
+    raw: Table,
+    mangle: Table,
+    nat: Table,
+    filter: Table,
+    security: Table,
+}
+
+impl Tables {
+    fn client(&mut self, config: &Config, client: &Client) {
+        let (mark, pool, queue) = (config.mark, client.pool, data_queue(config.queues));
+        self.raw.chain("OUTPUT", Place::First);
+        self.raw.rule("OUTPUT", format!("-s {pool} -p tcp --tcp-flags RST RST -j RETURN"));
+        for error in ["destination-unreachable", "time-exceeded", "parameter-problem"] {
+            self.raw.rule("OUTPUT", format!("-s {pool} -p icmp --icmp-type {error} -j RETURN"));
+        }
+        self.raw.rule("OUTPUT", format!("-s {pool} -j DROP"));
+        self.raw.rule("OUTPUT", format!("-d {pool} {queue}"));
+
+        self.filter.chain("OUTPUT", Place::First);
+        self.filter.rule("OUTPUT", format!("-d {pool} -p tcp -j REJECT --reject-with tcp-reset"));
+        self.filter
+            .rule("OUTPUT", format!("-d {pool} -j REJECT --reject-with icmp-admin-prohibited"));
+
+        self.mangle.chain("OUTPUT", Place::First);
+        self.mangle.save_mark("OUTPUT", mark);
+
+        self.security.chain("INPUT", Place::Last);
+        self.security.rule("INPUT", format!("-p udp {} --ctdir REPLY {queue}", ct(mark)));
+        self.security.rule("INPUT", dns(config.queues));
+    }
+
+    fn gateway(&mut self, config: &Config, gateway: &Gateway) {
+        self.decapsulate(config, gateway);
+        self.guard(config.mark, gateway);
+        self.mangle.chain("POSTROUTING", Place::Last);
+        let queue = data_queue(config.queues);
+        self.mangle.rule("POSTROUTING", format!("{} --ctdir REPLY {queue}", ct(config.mark)));
+    }
+
+    fn decapsulate(&mut self, config: &Config, gateway: &Gateway) {
+        let (mark, port, queue) = (config.mark, gateway.port, data_queue(config.queues));
+        let marked = format!("-m mark --mark {mark}/{mark}");
+        self.raw.chain("PREROUTING", Place::First);
+        for policy in TIMEOUTS {
+            let (protocol, name) = (policy.protocol, policy.name);
+            self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));
+        }
+        self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
+        for outside in &gateway.outside {
+            let local = format!("-i {outside} -p udp --dport {port} -m addrtype --dst-type LOCAL");
+            self.raw.rule("PREROUTING", format!("{local} {queue}"));
+        }
+        self.mangle.chain("PREROUTING", Place::First);
+        self.mangle.save_mark("PREROUTING", mark);
+        // NETMAP keeps the bits of the address outside its netmask: with /0, all of them.
+        self.nat.chain("PREROUTING", Place::First);
+        self.nat.rule(
+            "PREROUTING",
+            format!("-m connmark --mark {mark}/{mark} -j NETMAP --to 0.0.0.0/0"),
+        );
+    }
+
+    fn guard(&mut self, mark: Mark, gateway: &Gateway) {
+        let arrived = format!("{} --ctdir ORIGINAL", ct(mark));
+        self.mangle.chain("FORWARD", Place::First);
+        self.filter.chain("INPUT", Place::First);
+        for address in gateway.exports.iter().filter_map(Export::exact) {
+            self.filter.rule("INPUT", format!("-d {address} -j RETURN"));
+        }
+        for outside in &gateway.outside {
+            for out in &gateway.outside {
+                self.mangle.rule("FORWARD", format!("-i {outside} -o {out} {arrived} -j DROP"));
+            }
+            self.filter.rule("INPUT", format!("-i {outside} {arrived} -j DROP"));
+        }
+    }
+
+    fn text(&self) -> String {
+        let tables = [
+            ("raw", &self.raw),
+            ("mangle", &self.mangle),
+            ("nat", &self.nat),
+            ("filter", &self.filter),
+            ("security", &self.security),
+        ];
+        tables.into_iter().map(|(name, table)| table.text(name)).collect()
+    }
+}
+
+/// One table's part of the text.
+#[derive(Default)]
+struct Table {
+    chains: Vec<String>,
+    jumps: Vec<String>,
+    rules: Vec<String>,
+}
+
+impl Table {
+    /// Declares `PREFIX` + `name`: made if missing, emptied if there.
+    fn declare(&mut self, name: &str) {
+        self.chains.push(format!(":{PREFIX}{name} - [0:0]"));
+    }
+
+    /// Declares our chain of a built-in one, with the jump to it.
+    fn chain(&mut self, hook: &str, place: Place) {
+        self.declare(hook);
+        let command = match place {
+            Place::First => "-I",
+            Place::Last => "-A",
+        };
+        self.jumps.push(format!("{command} {hook} -j {PREFIX}{hook}"));
+    }
+
+    fn rule(&mut self, chain: &str, rule: impl AsRef<str>) {
+        self.rules.push(format!("-A {PREFIX}{chain} {}", rule.as_ref()));
+    }
+
+    /// The connection keeps the mark, the packet does not.
+    fn save_mark(&mut self, chain: &str, mark: Mark) {
+        let marked = format!("-m mark --mark {mark}/{mark}");
+        self.rule(chain, format!("{marked} -j CONNMARK --set-xmark {mark}/{mark}"));
+        self.rule(chain, format!("{marked} -j MARK --set-xmark 0x00000000/{mark}"));
+    }
+
+    fn text(&self, name: &str) -> String {
+        if self.chains.is_empty() {
+            return String::new();
+        }
+        let parts = [&self.chains[..], &self.rules[..], &self.jumps[..]];
+        format!("*{name}\n{}\nCOMMIT\n", parts.concat().join("\n"))
+    }
+}
+
+/// Matches the connections that carry the mark; `--ctdir` is to follow.
+fn ct(mark: Mark) -> String {
+    format!("-m connmark --mark {mark}/{mark} -m conntrack")
+}
+
+fn dns(queues: Queues) -> String {
+    let queue = queues.dns();
+    format!(
+        "-p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num {queue} --queue-bypass"
+    )
+}
+
+fn data_queue(queues: Queues) -> String {
+    let range = queues.data();
+    let last = range.end.saturating_sub(1);
+    match queues.workers {
+        0 | 1 => format!("-j NFQUEUE --queue-num {}", range.start),
+        _ => format!("-j NFQUEUE --queue-balance {}:{last} --queue-cpu-fanout", range.start),
+    }
+}

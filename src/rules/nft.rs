@@ -1,0 +1,232 @@
+//! The rules in nft's language (1.0.6 and later): one table of our own, replaced atomically.
+
+use std::net::Ipv4Addr;
+
+use super::timeouts::{TIMEOUTS, TimeoutPolicy};
+use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
+
+/// Our table, with its family.
+pub const TABLE: &str = "inet nattt";
+
+/// The text that removes the table, whether it is there or not.
+pub fn remove() -> String {
+    // nft 1.0.6 knows no `destroy`; declaring the table first makes deleting it always succeed.
+    format!("table {TABLE}\ndelete table {TABLE}\n")
+}
+
+pub(super) fn render(config: &Config, fingerprint: &str) -> String {
+    let mut text = String::from(HEADER);
+    text += &remove();
+    text += &table_head(fingerprint);
+    if let Some(client) = &config.client {
+        text += &client_chains(config, client);
+    }
+    if let Some(gateway) = &config.gateway {
+        text += &timeout_objects();
+        text += &gateway_prerouting(config, gateway);
+        text += &gateway_guards(config.mark, gateway);
+        text += &gateway_postrouting(config);
+    }
+    text + "}\n"
+}
+
+const HEADER: &str = "\
+# NATTT's rules for `nft -f`, which replaces them as a whole. Made from /etc/nattt/nattt.toml:
+# change that file, not this one, then run `nattt rules apply`. `nattt rules print` shows the text.
+";
+
+fn table_head(fingerprint: &str) -> String {
+    format!(
+        "table {TABLE} {{
+	# The configuration these rules were made from; natttd compares it with its own.
+	chain config_{fingerprint} {{
+	}}
+
+	# Filled by natttd for people and other rules to read: the addresses that stand for remote
+	# hosts now, and the NAT boxes (address and UDP port) behind which they are.
+	set mapped {{
+		type ipv4_addr
+	}}
+	set gateways {{
+		type ipv4_addr . inet_service
+	}}
+"
+    )
+}
+
+fn client_chains(config: &Config, client: &Client) -> String {
+    let pool = client.pool;
+    let queue = data_queue(config.queues);
+    let dns = config.queues.dns();
+    let has_mark = has_mark("ct", config.mark);
+    let save = save_mark(config.mark);
+    format!(
+        "
+	# Before conntrack, which then sees one ordinary outer UDP flow. A source in the pool can only
+	# be forged, but for the answers of `reject` below. Without natttd, packets to the pool are
+	# dropped: all of 127.0.0.0/8 is local, and a listener here would answer for the remote host.
+	chain client_output {{
+		type filter hook output priority raw; policy accept;
+		ip saddr {pool} tcp flags & rst == rst accept
+		ip saddr {pool} icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
+		ip saddr {pool} counter drop
+		ip daddr {pool} counter {queue}
+	}}
+
+	# Still addressed to the pool: it stands for no host. The application fails at once.
+	chain client_unmapped {{
+		type filter hook output priority raw + 10; policy accept;
+		ip daddr {pool} meta l4proto tcp counter reject with tcp reset
+		ip daddr {pool} counter reject with icmp type admin-prohibited
+	}}
+
+	# After conntrack: the connection keeps the mark, the packet does not.
+	chain client_mark {{
+		type filter hook output priority mangle; policy accept;
+		{save}
+	}}
+
+	# After the user's own filter, which saw established UDP. DNS goes on without natttd.
+	chain client_input {{
+		type filter hook input priority security + 10; policy accept;
+		meta l4proto udp {has_mark} ct direction reply counter {queue}
+		udp sport 53 ct direction reply counter queue flags bypass to {dns}
+	}}
+"
+    )
+}
+
+fn timeout_objects() -> String {
+    TIMEOUTS.iter().filter_map(timeout_object).collect()
+}
+
+fn timeout_object(policy: &TimeoutPolicy) -> Option<String> {
+    let states: Vec<String> =
+        policy.states.iter().map(|(state, _, seconds)| format!("{state} : {seconds}")).collect();
+    let (name, protocol, states) = (policy.nft_name?, policy.protocol, states.join(", "));
+    Some(format!(
+        "
+	ct timeout {name} {{
+		protocol {protocol}
+		l3proto ip
+		policy = {{ {states} }}
+	}}
+"
+    ))
+}
+
+fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
+    let queue = data_queue(config.queues);
+    let packet_has = has_mark("meta", config.mark);
+    let ct_has = has_mark("ct", config.mark);
+    let save = save_mark(config.mark);
+    let outside = interfaces(&gateway.outside);
+    let port = gateway.port;
+    let timeouts: String =
+        TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
+    format!(
+        "
+	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
+	# marked. Only what is addressed to this host is taken: tunnels through it are not its own.
+	chain gateway_prerouting {{
+		type filter hook prerouting priority raw; policy accept;
+		{packet_has} accept
+		iifname {outside} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
+	}}
+
+	# After conntrack: the connection keeps the mark, and is remembered at least as long as
+	# natttd's own flow (a policy can be set only while the connection is new).
+	chain gateway_mark {{
+		type filter hook prerouting priority mangle; policy accept;
+		{save}
+{timeouts}	}}
+
+	# Binds decapsulated flows to the destination they have, before an ordinary port forward
+	# can catch them.
+	chain gateway_identity {{
+		type nat hook prerouting priority dstnat - 1; policy accept;
+		{ct_has} dnat ip to ip daddr
+	}}
+"
+    )
+}
+
+// conntrack must have made the connection, and not yet confirmed it.
+fn timeout_rule(policy: &TimeoutPolicy, mark: Mark) -> Option<String> {
+    let (name, protocol, has_mark) = (policy.nft_name?, policy.protocol, has_mark("ct", mark));
+    Some(format!("\t\tct state new {has_mark} meta l4proto {protocol} ct timeout set \"{name}\"\n"))
+}
+
+fn gateway_guards(mark: Mark, gateway: &Gateway) -> String {
+    let has_mark = has_mark("ct", mark);
+    let outside = interfaces(&gateway.outside);
+    let unlisted = unlisted(&gateway.exports);
+    format!(
+        "
+	# Decapsulated packets go to what is behind this host: never back out again,
+	chain gateway_forward {{
+		type filter hook forward priority filter - 1; policy accept;
+		{has_mark} ct direction original iifname {outside} oifname {outside} counter drop
+	}}
+
+	# and never to this host itself, unless its address is exported by itself.
+	chain gateway_input {{
+		type filter hook input priority filter - 1; policy accept;
+		{has_mark} ct direction original iifname {outside} {unlisted}counter drop
+	}}
+"
+    )
+}
+
+fn gateway_postrouting(config: &Config) -> String {
+    let queue = data_queue(config.queues);
+    let has_mark = has_mark("ct", config.mark);
+    format!(
+        "
+	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
+	# client role's connections never match: their replies arrive here, they do not leave.
+	chain gateway_postrouting {{
+		type filter hook postrouting priority srcnat + 200; policy accept;
+		{has_mark} ct direction reply counter {queue}
+	}}
+"
+    )
+}
+
+fn data_queue(queues: Queues) -> String {
+    let range = queues.data();
+    match queues.workers {
+        0 | 1 => format!("queue to {}", range.start),
+        _ => format!("queue flags fanout to {}-{}", range.start, range.end.saturating_sub(1)),
+    }
+}
+
+/// `of` is `meta` (the packet's mark) or `ct` (the connection's).
+fn has_mark(of: &str, mark: Mark) -> String {
+    format!("{of} mark & {mark} != 0x00000000")
+}
+
+fn save_mark(mark: Mark) -> String {
+    let others = mark.others();
+    let has_mark = has_mark("meta", mark);
+    format!("{has_mark} ct mark set ct mark | {mark} meta mark set meta mark & {others:#010x}")
+}
+
+fn interfaces(names: &[String]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    format!("{{ {} }}", names.join(", "))
+}
+
+/// A match for every address but those exported by themselves, with a space behind.
+fn unlisted(exports: &[Export]) -> String {
+    let mut listed: Vec<Ipv4Addr> = exports.iter().filter_map(Export::exact).collect();
+    listed.sort_unstable();
+    listed.dedup();
+    match listed.is_empty() {
+        true => String::new(),
+        false => {
+            let listed: Vec<String> = listed.iter().map(Ipv4Addr::to_string).collect();
+            format!("ip daddr != {{ {} }} ", listed.join(", "))
+        }
+    }
+}

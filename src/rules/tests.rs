@@ -1,0 +1,217 @@
+use super::*;
+use crate::config::PACKAGED;
+use proptest::prelude::*;
+
+const BOTH: &str = r#"
+[client]
+[gateway]
+outside = ["wan0", "ppp0"]
+exports = ["192.168.0.0/24", "192.168.0.1", { prefix = "10.1.2.3/32", protocol = "tcp" }]
+"#;
+
+fn config(text: &str) -> Config {
+    Config::parse(text).expect(text)
+}
+
+fn assert_lines(text: &str, expected: &[&str]) {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    for line in expected {
+        assert!(lines.contains(line), "`{line}` is missing in\n{text}");
+    }
+}
+
+#[test]
+fn the_packaged_rules_are_those_of_the_packaged_configuration() {
+    let shipped = include_str!("../../nft-rules/rules.nft");
+    assert_eq!(
+        render(&config(PACKAGED), Flavour::Nft),
+        shipped,
+        "make it anew: nattt rules print --config packaging/nattt.toml > nft-rules/rules.nft"
+    );
+}
+
+#[test]
+fn nft_client() {
+    let text = render(&config("[client]"), Flavour::Nft);
+    assert_lines(
+        &text,
+        &[
+            "delete table inet nattt",
+            "type filter hook output priority raw; policy accept;",
+            "ip saddr 127.64.0.0/10 counter drop",
+            "ip daddr 127.64.0.0/10 counter queue flags fanout to 26800-26803",
+            "ip daddr 127.64.0.0/10 meta l4proto tcp counter reject with tcp reset",
+            "ip daddr 127.64.0.0/10 counter reject with icmp type admin-prohibited",
+            "meta l4proto udp ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue flags fanout to 26800-26803",
+            "udp sport 53 ct direction reply counter queue flags bypass to 26816",
+        ],
+    );
+    assert!(!text.contains("gateway_"), "{text}");
+}
+
+#[test]
+fn nft_gateway() {
+    let text = render(&config(BOTH), Flavour::Nft);
+    assert_lines(
+        &text,
+        &[
+            "meta mark & 0x04000000 != 0x00000000 accept",
+            "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue flags fanout to 26800-26803",
+            "meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
+            "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
+            "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
+            "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
+            "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
+            "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue flags fanout to 26800-26803",
+            "policy = { unreplied : 310, replied : 310 }",
+            "policy = { established : 7500 }",
+        ],
+    );
+}
+
+#[test]
+fn iptables_client() {
+    let text = render(&config("[client]"), Flavour::Iptables);
+    assert_lines(
+        &text,
+        &[
+            "-A NATTT-OUTPUT -s 127.64.0.0/10 -j DROP",
+            "-A NATTT-OUTPUT -d 127.64.0.0/10 -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A NATTT-OUTPUT -d 127.64.0.0/10 -p tcp -j REJECT --reject-with tcp-reset",
+            "-A NATTT-INPUT -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
+            "-I OUTPUT -j NATTT-OUTPUT",
+            "-A INPUT -j NATTT-INPUT",
+        ],
+    );
+    assert!(!text.contains("*nat") && !text.contains("PREROUTING"), "{text}");
+    assert!(render_ip6tables(&config("[client]")).contains("--sport 53"));
+}
+
+#[test]
+fn iptables_gateway() {
+    let text = render(&config(BOTH), Flavour::Iptables);
+    assert_lines(
+        &text,
+        &[
+            "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
+            "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
+            "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
+            "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
+            "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A POSTROUTING -j NATTT-POSTROUTING",
+        ],
+    );
+    let gateway = "[gateway]\noutside = [\"a\"]\nexports = [\"10.0.0.0/8\"]";
+    assert_eq!(render_ip6tables(&config(gateway)), "");
+}
+
+#[test]
+fn only_dns_goes_on_without_the_daemon() {
+    for flavour in Flavour::ALL {
+        for line in render(&config(BOTH), flavour).lines().filter(|line| line.contains("bypass")) {
+            assert!(line.contains("26816"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn one_worker_has_one_queue() {
+    let single = config("[client]\n[queues]\nfirst = 7\nworkers = 1");
+    assert!(render(&single, Flavour::Nft).contains("counter queue to 7\n"));
+    assert!(render(&single, Flavour::Iptables).contains("-j NFQUEUE --queue-num 7\n"));
+}
+
+#[test]
+fn the_text_carries_its_fingerprint() {
+    for (flavour, prefix) in [(Flavour::Nft, "chain config_"), (Flavour::Iptables, ":NATTT-")] {
+        let (this, other) = (config("[client]"), config("[client]\n[queues]\nworkers = 3"));
+        let hex = fingerprint(&this, flavour);
+        assert!(hex.len() == 16 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()), "{hex}");
+        assert!(render(&this, flavour).contains(&format!("{prefix}{hex} ")));
+        assert_ne!(hex, fingerprint(&other, flavour));
+    }
+}
+
+/// iptables' limit on a chain's name is 28 octets.
+#[test]
+fn chain_names_are_short_enough() {
+    let text = render(&config(BOTH), Flavour::Iptables);
+    let names = text.lines().filter_map(|line| line.strip_prefix(':')?.split(' ').next());
+    assert!(names.into_iter().all(|name| name.len() <= 28));
+}
+
+const SAVED: &str = "\
+# Generated by iptables-save
+*mangle
+:PREROUTING ACCEPT [0:0]
+:NATTT-PREROUTING - [0:0]
+-A PREROUTING -j NATTT-PREROUTING
+COMMIT
+*raw
+:OUTPUT ACCEPT [5:420]
+:NATTT-0123456789abcdef - [0:0]
+:NATTT-OUTPUT - [0:0]
+:mine - [0:0]
+-A OUTPUT -j NATTT-OUTPUT
+-A OUTPUT -j mine
+-A OUTPUT -j NATTT-OUTPUT
+-A NATTT-OUTPUT -s 127.64.0.0/10 -j DROP
+-A mine -p udp -g NATTT-OUTPUT
+COMMIT
+";
+
+#[test]
+fn an_older_load_is_removed_with_every_jump() {
+    assert_eq!(
+        removal(SAVED),
+        "*mangle\n-D PREROUTING -j NATTT-PREROUTING\n-F NATTT-PREROUTING\n-X NATTT-PREROUTING\nCOMMIT\n\
+         *raw\n-D OUTPUT -j NATTT-OUTPUT\n-D OUTPUT -j NATTT-OUTPUT\n-D mine -p udp -g NATTT-OUTPUT\n\
+         -F NATTT-0123456789abcdef\n-F NATTT-OUTPUT\n-X NATTT-0123456789abcdef\n-X NATTT-OUTPUT\nCOMMIT\n"
+    );
+}
+
+#[test]
+fn a_replacement_is_one_transaction_a_table() {
+    let text =
+        replacement(SAVED, "*raw\n:NATTT-OUTPUT - [0:0]\n-I OUTPUT -j NATTT-OUTPUT\nCOMMIT\n");
+    assert_eq!(text.matches("COMMIT").count(), 2);
+    let raw = text.split("*mangle").next().expect("raw comes first");
+    assert!(
+        raw.contains("-X NATTT-OUTPUT\n:NATTT-OUTPUT - [0:0]\n-I OUTPUT -j NATTT-OUTPUT\nCOMMIT")
+    );
+    assert!(text.contains("*mangle\n-D PREROUTING"));
+}
+
+#[test]
+fn nothing_loaded_is_nothing_to_remove() {
+    assert_eq!(removal("*raw\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j mine\nCOMMIT\n"), "");
+}
+
+proptest! {
+    #[test]
+    fn removal_touches_nothing_foreign(saved in "(\\*[a-z]{1,4}\n|(:|-A )(NATTT-|X)[A-Z ]{0,6}(-j (NATTT-)?[A-C])?\n|\\PC{0,9}\n){0,12}") {
+        for line in removal(&saved).lines() {
+            let own = line.starts_with('*') || line == "COMMIT" || line.contains("NATTT-");
+            prop_assert!(own, "{}", line);
+        }
+    }
+
+    #[test]
+    fn every_configuration_names_its_queues(first in 0u16..=65518, workers in 1u16..=16, bit in 0u32..32) {
+        let mark = 1u32 << bit;
+        let text = format!("mark = {mark}\n[queues]\nfirst = {first}\nworkers = {workers}\n{BOTH}");
+        let config = config(&text);
+        for flavour in Flavour::ALL {
+            let text = render(&config, flavour);
+            prop_assert!(text.contains(&config.mark.to_string()));
+            prop_assert!(text.contains(&config.queues.dns().to_string()));
+        }
+    }
+}
+
+/// The kernel shows only four octets of a policy's name to `iptables-save`.
+#[test]
+fn timeout_policies_survive_saving() {
+    assert!(TIMEOUTS.iter().all(|policy| policy.name.len() <= 4));
+}

@@ -1,0 +1,476 @@
+//! The client role: packets of applications to mapped addresses leave through tunnels, and what
+//! comes back is delivered as if it came from the mapped address.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::counters::Counter;
+use crate::mapping::{Mapping, Mappings};
+use crate::path::{Hop, MAX_HOPS, Path};
+use crate::time::Time;
+use crate::wire::checksum::Sum;
+use crate::wire::datagram::Transport;
+use crate::wire::outer::{Content, LEVEL};
+use crate::wire::{Datagram, Endpoint, mss};
+
+use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
+use super::fate::{Fate, Front};
+use super::lifetime::{Direction, Lifetime};
+use super::table::{Entry, FlowTable, Refusal, Sharded};
+
+/// The payload of a keepalive (RFC 3948 §2.3).
+const KEEPALIVE: u8 = 0xff;
+
+/// An outer UDP port that nobody else on this host can use while the lease lives.
+pub trait Lease: Send + Sync {
+    /// The port, host order.
+    fn port(&self) -> u16;
+}
+
+/// What the client role asks of the system around it.
+pub trait Environment: Addresses {
+    /// How an outer port is owned.
+    type Lease: Lease;
+
+    /// The source address of packets to the outermost box; `None` without a route.
+    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr>;
+    /// Changes whenever routes or addresses may have changed.
+    fn route_epoch(&self) -> u64;
+    /// Reserves an outer port, the preferred one (host order, 0 for any) if it is free.
+    fn reserve(&self, preferred: u16) -> Option<Self::Lease>;
+}
+
+/// Settings of the client role.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Assumed path MTU in octets, outer headers included.
+    pub mtu: u16,
+    /// A live flow that has sent nothing for so long sends a keepalive.
+    pub keepalive: Duration,
+    /// Cap of the flow table.
+    pub max_flows: usize,
+}
+
+/// The client role. Shared by all workers.
+pub struct Client<E: Environment> {
+    settings: Settings,
+    env: E,
+    mappings: Arc<Mappings>,
+    flows: FlowTable<AppKey, Flow<E::Lease>>,
+    ports: Sharded<PortKey, Weak<E::Lease>>,
+    ids: Identifications,
+}
+
+/// A flow as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct AppKey {
+    protocol: u8,
+    application: Endpoint,
+    mapped: Endpoint,
+}
+
+/// The exact shape of the packets that may come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct WireKey {
+    hop: Endpoint,
+    port: u16,
+    levels: usize,
+    protocol: u8,
+    host: Endpoint,
+    inner: Endpoint,
+}
+
+/// One outer port per inner source endpoint: endpoint-independent mapping (RFC 4787 REQ-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct PortKey {
+    protocol: u8,
+    application: Endpoint,
+}
+
+/// A flow that an application on this host opened.
+pub struct Flow<L> {
+    key: AppKey,
+    wire: WireKey,
+    transport: Transport,
+    path: Path,
+    lease: Arc<L>,
+    source: AtomicU32,
+    epoch: AtomicU64,
+    last_sent: AtomicU64,
+    lifetime: Lifetime,
+    sent: Traffic,
+    received: Traffic,
+    mapping: Arc<Mapping>,
+}
+
+/// A datagram that keeps a flow's mapping alive in NAT boxes on the way.
+pub struct Keepalive<L> {
+    /// The port to send it from.
+    pub lease: Arc<L>,
+    /// The outermost box.
+    pub to: Hop,
+    /// UDP payload.
+    pub payload: Vec<u8>,
+}
+
+impl<E: Environment> Client<E> {
+    /// A client role without flows.
+    pub fn new(settings: Settings, env: E, mappings: Arc<Mappings>) -> Self {
+        let flows = FlowTable::new(settings.max_flows);
+        let (ports, ids) = (Sharded::new(), Identifications::new());
+        Self { settings, env, mappings, flows, ports, ids }
+    }
+
+    /// A packet that an application sends to an address of the pool.
+    pub fn outgoing(&self, packet: &mut [u8], front: &mut Front, now: Time) -> Fate {
+        let mut datagram = match Datagram::parse(packet) {
+            Ok(datagram) => datagram,
+            Err(flaw) => return flaw.into(),
+        };
+        match datagram.transport {
+            Transport::IcmpError => return Fate::Dropped(Counter::IcmpError),
+            Transport::IcmpAnswer => return Fate::Dropped(Counter::IcmpUnasked),
+            _ => {}
+        }
+        let flow = match self.flow_of(&datagram, now) {
+            Ok(flow) => flow,
+            Err(counter) => return Fate::Rejected(counter),
+        };
+        flow.lifetime.note(datagram.transport, Direction::Forward, now);
+        flow.last_sent.store(now.as_millis(), Relaxed);
+        flow.sent.add(&datagram);
+        self.renew_source(&flow);
+        mss::clamp(&datagram, packet, self.segment_limit(&flow));
+        datagram.readdress(packet, flow.wire.inner, flow.wire.host);
+        let content = content_of(&datagram, packet);
+        match self.encapsulate(&flow, front, datagram.traffic_class, content) {
+            Some(_) => Fate::Encapsulated(Counter::ClientEncapsulated),
+            None => Fate::Dropped(Counter::TooLong),
+        }
+    }
+
+    /// A packet that came back on a flow's outer port.
+    pub fn incoming(&self, packet: &mut [u8], now: Time) -> Fate {
+        let outer = match Datagram::parse(packet) {
+            Ok(outer) if outer.transport == Transport::Udp => outer,
+            Ok(_) => return Fate::Dropped(Counter::ClientStrayReply),
+            Err(flaw) => return flaw.into(),
+        };
+        let mut middle = Levels::default();
+        for levels in 1..=MAX_HOPS {
+            let skip = levels * LEVEL;
+            let mut inner = match Datagram::parse(&packet[skip..]) {
+                Ok(inner) => inner,
+                Err(flaw) if levels == 1 => return flaw.into(),
+                // The payload of an unknown UDP datagram need not be a packet.
+                Err(_) => break,
+            };
+            let key = WireKey::of_reply(&outer, levels, &inner);
+            if let Some(flow) = self.flows.reverse(&key) {
+                return self.deliver(&flow, &middle, &outer, &mut inner, &mut packet[skip..], now);
+            }
+            if inner.transport != Transport::Udp {
+                break;
+            }
+            middle.push(inner);
+        }
+        Fate::Dropped(Counter::ClientStrayReply)
+    }
+
+    fn deliver(
+        &self,
+        flow: &Flow<E::Lease>,
+        middle: &Levels,
+        outer: &Datagram,
+        inner: &mut Datagram,
+        bytes: &mut [u8],
+        now: Time,
+    ) -> Fate {
+        if !middle.answer(flow) {
+            return Fate::Dropped(Counter::ClientStrayReply);
+        }
+        if flow.lifetime.expires(flow.transport) <= now {
+            return Fate::Dropped(Counter::ClientStale);
+        }
+        let outer_class = middle.innermost().unwrap_or(outer).traffic_class;
+        if take_congestion(inner, bytes, outer_class).is_none() {
+            return Fate::Dropped(Counter::Congestion);
+        }
+        flow.lifetime.note(inner.transport, Direction::Reverse, now);
+        flow.received.add(inner);
+        mss::clamp(inner, bytes, self.segment_limit(flow));
+        inner.readdress(bytes, flow.key.mapped, flow.key.application);
+        let skip = flow.wire.levels * LEVEL;
+        Fate::Decapsulated { skip, counter: Counter::ClientDecapsulated }
+    }
+
+    fn flow_of(&self, datagram: &Datagram, now: Time) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let key =
+            AppKey { protocol: datagram.protocol, application: datagram.src, mapped: datagram.dst };
+        match self.flows.forward(&key) {
+            Some(flow) => Ok(flow),
+            None => self.open(key, datagram.transport, now),
+        }
+    }
+
+    fn open(
+        &self,
+        key: AppKey,
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
+        let path = mapping.paths().paths()[0].clone();
+        let first = path.first();
+        if self.env.is_own(first.addr) {
+            return Err(Counter::ClientLoop);
+        }
+        let epoch = self.env.route_epoch();
+        let source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
+        let lease = self.lease(key).ok_or(Counter::ClientNoPort)?;
+        let wire = WireKey {
+            hop: endpoint(first),
+            port: lease.port(),
+            levels: path.hops().len(),
+            protocol: key.protocol,
+            host: Endpoint { addr: path.host(), port: key.mapped.port },
+            inner: Endpoint { addr: source, port: key.application.port },
+        };
+        let make = |wire| {
+            if !mapping.pin() {
+                return Err(Counter::ClientUnmapped);
+            }
+            Ok(Flow {
+                key,
+                wire,
+                transport,
+                path,
+                lease,
+                source: AtomicU32::new(source.into()),
+                epoch: AtomicU64::new(epoch),
+                last_sent: AtomicU64::new(now.as_millis()),
+                lifetime: Lifetime::new(now),
+                sent: Traffic::default(),
+                received: Traffic::default(),
+                mapping,
+            })
+        };
+        match self.flows.add(key, [wire], make) {
+            Ok(flow) => Ok(flow),
+            Err(Refusal::Full) => Err(Counter::ClientFlowsFull),
+            Err(Refusal::Conflict) => Err(Counter::ClientConflict),
+            Err(Refusal::Make(counter)) => Err(counter),
+        }
+    }
+
+    fn lease(&self, key: AppKey) -> Option<Arc<E::Lease>> {
+        let key = PortKey { protocol: key.protocol, application: key.application };
+        let mut ports = self.ports.write(&key);
+        if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
+            return Some(lease);
+        }
+        let lease = Arc::new(self.env.reserve(key.application.port)?);
+        ports.insert(key, Arc::downgrade(&lease));
+        Some(lease)
+    }
+
+    /// After a route change the outer source may be another; without a route the old one stays.
+    fn renew_source(&self, flow: &Flow<E::Lease>) {
+        let epoch = self.env.route_epoch();
+        if flow.epoch.swap(epoch, Relaxed) != epoch
+            && let Some(source) = self.env.source_for(flow.path.first().addr)
+        {
+            flow.source.store(source.into(), Relaxed);
+        }
+    }
+
+    fn encapsulate(
+        &self,
+        flow: &Flow<E::Lease>,
+        front: &mut Front,
+        traffic_class: u8,
+        content: Content,
+    ) -> Option<Content> {
+        let hops = flow.path.hops().iter().rev().map(|&hop| endpoint(hop));
+        self.ids.encapsulate(front, flow.outer(), hops, traffic_class, content)
+    }
+
+    fn segment_limit(&self, flow: &Flow<E::Lease>) -> u16 {
+        mss::largest_segment(self.settings.mtu, flow.wire.levels)
+    }
+
+    /// Removes what has expired; call it about once a second.
+    pub fn expire(&self, now: Time) -> usize {
+        let removed = self.flows.expire(now);
+        for shard in self.ports.shards() {
+            let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            ports.retain(|_, lease| lease.strong_count() > 0);
+        }
+        removed
+    }
+
+    /// The keepalives that are due: one per outer port and path.
+    pub fn keepalives(&self, now: Time) -> Vec<Keepalive<E::Lease>> {
+        let mut due = Vec::new();
+        let mut seen = HashSet::new();
+        self.flows.each(|_, flow| {
+            let quiet = now.since(Time::from_millis(flow.last_sent.load(Relaxed)));
+            if quiet < self.settings.keepalive || flow.lifetime.expires(flow.transport) <= now {
+                return;
+            }
+            flow.last_sent.store(now.as_millis(), Relaxed);
+            if seen.insert((flow.wire.port, flow.path.clone())) {
+                due.extend(self.keepalive(flow));
+            }
+        });
+        due
+    }
+
+    /// The outermost level is written by the kernel, as for any datagram of a socket.
+    fn keepalive(&self, flow: &Flow<E::Lease>) -> Option<Keepalive<E::Lease>> {
+        let mut front = Front::default();
+        let content = Content { octets: 1, sum: Sum::of(&[KEEPALIVE]) };
+        let hops = flow.path.hops()[1..].iter().rev().map(|&hop| endpoint(hop));
+        self.ids.encapsulate(&mut front, flow.outer(), hops, 0, content)?;
+        let payload = [front.bytes(), &[KEEPALIVE]].concat();
+        Some(Keepalive { lease: Arc::clone(&flow.lease), to: flow.path.first(), payload })
+    }
+
+    /// How many flows there are, and how many there may be.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.flows.len(), self.flows.cap())
+    }
+
+    /// How many unanswered flows have made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.flows.evicted()
+    }
+
+    /// Visits every flow.
+    pub fn each_flow(&self, mut visit: impl FnMut(&Flow<E::Lease>)) {
+        self.flows.each(|_, flow| visit(flow));
+    }
+}
+
+impl WireKey {
+    fn of_reply(outer: &Datagram, levels: usize, inner: &Datagram) -> Self {
+        Self {
+            hop: outer.src,
+            port: outer.dst.port,
+            levels,
+            protocol: inner.protocol,
+            host: inner.src,
+            inner: inner.dst,
+        }
+    }
+}
+
+fn endpoint(hop: Hop) -> Endpoint {
+    Endpoint { addr: hop.addr, port: hop.port }
+}
+
+/// The levels between the outermost and the innermost header, as they arrived.
+#[derive(Default)]
+struct Levels {
+    levels: [Option<Datagram>; MAX_HOPS],
+    len: usize,
+}
+
+impl Levels {
+    fn push(&mut self, level: Datagram) {
+        if let Some(slot) = self.levels.get_mut(self.len) {
+            *slot = Some(level);
+            self.len += 1;
+        }
+    }
+
+    fn innermost(&self) -> Option<&Datagram> {
+        self.levels[..self.len].last()?.as_ref()
+    }
+
+    /// Whether they are the exact reverse of the flow's levels behind the first box.
+    fn answer<L>(&self, flow: &Flow<L>) -> bool {
+        let boxes = &flow.path.hops()[1..];
+        let outer = Endpoint { addr: flow.wire.inner.addr, port: flow.wire.port };
+        self.len == boxes.len()
+            && self
+                .levels
+                .iter()
+                .flatten()
+                .zip(boxes)
+                .all(|(level, &hop)| level.src == endpoint(hop) && level.dst == outer)
+    }
+}
+
+impl<L> Flow<L> {
+    /// Protocol number.
+    pub fn protocol(&self) -> u8 {
+        self.key.protocol
+    }
+
+    /// The application's endpoint.
+    pub fn application(&self) -> Endpoint {
+        self.key.application
+    }
+
+    /// The mapped address and the port the application wants.
+    pub fn mapped(&self) -> Endpoint {
+        self.key.mapped
+    }
+
+    /// Where its outer packets come from.
+    pub fn outer(&self) -> Endpoint {
+        Endpoint { addr: self.source.load(Relaxed).into(), port: self.wire.port }
+    }
+
+    /// Inner source and destination.
+    pub fn inner(&self) -> (Endpoint, Endpoint) {
+        (self.wire.inner, self.wire.host)
+    }
+
+    /// The path it takes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The mapping it belongs to.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Sent and received.
+    pub fn traffic(&self) -> (&Traffic, &Traffic) {
+        (&self.sent, &self.received)
+    }
+
+    /// Last use, end and state.
+    pub fn life(&self) -> (Time, Time, &'static str) {
+        let life = &self.lifetime;
+        (life.last_used(), life.expires(self.transport), life.state(self.transport))
+    }
+}
+
+impl<L> Entry for Flow<L> {
+    type Reverse = WireKey;
+
+    fn reverse_key(&self) -> WireKey {
+        self.wire
+    }
+
+    fn expires(&self) -> Time {
+        self.lifetime.expires(self.transport)
+    }
+
+    fn answered(&self) -> bool {
+        self.lifetime.answered()
+    }
+}
+
+impl<L> Drop for Flow<L> {
+    fn drop(&mut self) {
+        self.mapping.unpin(self.lifetime.expires(self.transport));
+    }
+}

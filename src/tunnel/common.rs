@@ -1,0 +1,93 @@
+//! What both roles share.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+
+use crate::wire::outer::{self, Content};
+use crate::wire::{Datagram, Endpoint};
+
+use super::fate::Front;
+
+/// The host's own addresses.
+pub trait Addresses: Send + Sync {
+    /// Whether this host has the address on one of its interfaces.
+    fn is_own(&self, addr: Ipv4Addr) -> bool;
+}
+
+/// Packets and octets of one direction of a flow, inner headers included.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    packets: AtomicU64,
+    octets: AtomicU64,
+}
+
+impl Traffic {
+    pub(super) fn add(&self, datagram: &Datagram) {
+        self.packets.fetch_add(1, Relaxed);
+        self.octets.fetch_add(datagram.octets.into(), Relaxed);
+    }
+
+    /// Packets so far.
+    pub fn packets(&self) -> u64 {
+        self.packets.load(Relaxed)
+    }
+
+    /// Octets so far.
+    pub fn octets(&self) -> u64 {
+        self.octets.load(Relaxed)
+    }
+}
+
+/// IPv4 identifications for outer headers, counted per destination (RFC 4963): destinations that
+/// share a counter only use it up faster.
+pub(super) struct Identifications {
+    counters: Box<[AtomicU16; Self::COUNTERS]>,
+    hasher: RandomState,
+}
+
+impl Identifications {
+    const COUNTERS: usize = 1024;
+
+    pub(super) fn new() -> Self {
+        let hasher = RandomState::new();
+        let first = |index: usize| AtomicU16::new(hasher.hash_one(index) as u16);
+        Self { counters: Box::new(std::array::from_fn(first)), hasher }
+    }
+
+    fn next(&self, dst: Ipv4Addr) -> u16 {
+        let index = self.hasher.hash_one(dst) as usize % Self::COUNTERS;
+        self.counters[index].fetch_add(1, Relaxed)
+    }
+
+    /// Puts one level per hop in front, innermost written first; `None` if it does not fit.
+    pub(super) fn encapsulate(
+        &self,
+        front: &mut Front,
+        src: Endpoint,
+        hops: impl Iterator<Item = Endpoint>,
+        traffic_class: u8,
+        mut content: Content,
+    ) -> Option<Content> {
+        front.clear();
+        for hop in hops {
+            let id = self.next(hop.addr);
+            content = outer::write(front.level()?, src, hop, traffic_class, id, content)?;
+        }
+        Some(content)
+    }
+}
+
+/// A complete datagram as the content of a level.
+pub(super) fn content_of(datagram: &Datagram, bytes: &[u8]) -> Content {
+    Content { octets: bytes.len(), sum: datagram.sum(bytes) }
+}
+
+/// Combines the congestion marks of the headers that are taken off (RFC 6040). `None`: drop.
+pub(super) fn take_congestion(inner: &mut Datagram, bytes: &mut [u8], outer: u8) -> Option<()> {
+    let combined = crate::wire::ecn::decapsulated(inner.traffic_class, outer)?;
+    if combined != inner.traffic_class {
+        inner.set_traffic_class(bytes, combined);
+    }
+    Some(())
+}

@@ -1,0 +1,371 @@
+//! The gateway role: tunnel packets are taken apart and forwarded to exported hosts, and the
+//! hosts' replies are put back into the tunnel.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use ipnet::Ipv4Net;
+
+use crate::config::Export;
+use crate::counters::Counter;
+use crate::time::Time;
+use crate::wire::datagram::Transport;
+use crate::wire::outer::LEVEL;
+use crate::wire::{Datagram, Endpoint, mss};
+
+use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
+use super::fate::{Fate, Front};
+use super::lifetime::{Direction, Lifetime};
+use super::table::{Entry, FlowTable, Refusal, Sharded};
+
+/// How many other ports are tried when two clients would look the same to a host.
+const PORT_TRIES: u16 = 32;
+/// Ports given instead of a taken one start here (RFC 4787 REQ-3: never below 1024).
+const FIRST_OTHER_PORT: u16 = 1024;
+
+/// Settings of the gateway role.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// UDP port of tunnel packets, host order.
+    pub port: u16,
+    /// What tunnels may reach.
+    pub exports: Vec<Export>,
+    /// Outer sources that are allowed although they look like inside addresses.
+    pub inside_sources: Vec<Ipv4Net>,
+    /// Assumed path MTU in octets, outer headers included.
+    pub mtu: u16,
+    /// Cap of the flow table.
+    pub max_flows: usize,
+    /// Cap of one outer source address.
+    pub max_flows_per_source: u32,
+}
+
+/// The gateway role. Shared by all workers.
+pub struct Gateway<A: Addresses> {
+    settings: Settings,
+    own: A,
+    flows: FlowTable<TunnelKey, Flow>,
+    sources: Sharded<Ipv4Addr, Arc<AtomicU32>>,
+    ids: Identifications,
+}
+
+/// A flow as it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct TunnelKey {
+    protocol: u8,
+    /// X:x.
+    outer: Endpoint,
+    /// Our own address and port.
+    gateway: Endpoint,
+    /// A:p.
+    inner: Endpoint,
+    /// B:d.
+    host: Endpoint,
+}
+
+/// A reply as the host sends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LanKey {
+    protocol: u8,
+    host: Endpoint,
+    peer: Endpoint,
+}
+
+/// A flow that somebody opened through the tunnel.
+pub struct Flow {
+    key: TunnelKey,
+    lan: LanKey,
+    transport: Transport,
+    lifetime: Lifetime,
+    received: Traffic,
+    sent: Traffic,
+    _quota: Quota,
+}
+
+/// One of the flows that a source may have.
+struct Quota(Arc<AtomicU32>);
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+impl<A: Addresses> Gateway<A> {
+    /// A gateway role without flows.
+    pub fn new(settings: Settings, own: A) -> Self {
+        let flows = FlowTable::new(settings.max_flows);
+        Self { settings, own, flows, sources: Sharded::new(), ids: Identifications::new() }
+    }
+
+    /// A packet to the tunnel port.
+    pub fn incoming(&self, packet: &mut [u8], now: Time) -> Fate {
+        match self.decapsulate(packet, now) {
+            Ok(()) => Fate::Decapsulated { skip: LEVEL, counter: Counter::GatewayDecapsulated },
+            Err(fate) => fate,
+        }
+    }
+
+    fn decapsulate(&self, packet: &mut [u8], now: Time) -> Result<(), Fate> {
+        let outer = Datagram::parse(packet)?;
+        if outer.transport != Transport::Udp || outer.dst.port != self.settings.port {
+            return Err(Fate::Dropped(Counter::UnexpectedHook));
+        }
+        let bytes = &mut packet[LEVEL..];
+        if bytes == [0xff] {
+            return Err(Fate::Dropped(Counter::KeepalivesReceived));
+        }
+        let mut inner = Datagram::parse(bytes)?;
+        if inner.ttl == 0 {
+            return Err(Fate::Dropped(Counter::TtlExpired));
+        }
+        let flow = self.flow_of(&outer, &inner, now).map_err(Fate::Dropped)?;
+        take_congestion(&mut inner, bytes, outer.traffic_class)
+            .ok_or(Fate::Dropped(Counter::Congestion))?;
+        flow.lifetime.note(inner.transport, Direction::Forward, now);
+        flow.received.add(&inner);
+        mss::clamp(&inner, bytes, self.segment_limit());
+        inner.readdress(bytes, flow.lan.peer, flow.key.host);
+        Ok(())
+    }
+
+    /// A packet of an exported host, on its way back to a client.
+    pub fn outgoing(&self, packet: &mut [u8], front: &mut Front, now: Time) -> Fate {
+        let mut datagram = match Datagram::parse(packet) {
+            Ok(datagram) => datagram,
+            Err(flaw) => return flaw.into(),
+        };
+        if datagram.transport == Transport::IcmpError {
+            return Fate::Dropped(Counter::IcmpError);
+        }
+        let lan = LanKey { protocol: datagram.protocol, host: datagram.src, peer: datagram.dst };
+        let Some(flow) = self.live_flow(&lan, now) else {
+            return Fate::Dropped(Counter::GatewayNoFlow);
+        };
+        flow.lifetime.note(datagram.transport, Direction::Reverse, now);
+        flow.sent.add(&datagram);
+        mss::clamp(&datagram, packet, self.segment_limit());
+        datagram.readdress(packet, datagram.src, flow.key.inner);
+        let content = content_of(&datagram, packet);
+        let to = std::iter::once(flow.key.outer);
+        match self.ids.encapsulate(front, flow.key.gateway, to, datagram.traffic_class, content) {
+            Some(_) => Fate::Encapsulated(Counter::GatewayEncapsulated),
+            None => Fate::Dropped(Counter::TooLong),
+        }
+    }
+
+    fn live_flow(&self, lan: &LanKey, now: Time) -> Option<Arc<Flow>> {
+        self.flows.reverse(lan).filter(|flow| flow.expires() > now)
+    }
+
+    /// Whether the outer source can be a client out there (design: never an inside address).
+    fn is_outer_source(&self, src: Endpoint) -> bool {
+        let inside = |addr| self.settings.exports.iter().any(|e| e.prefix.contains(&addr));
+        let allowed = |addr| self.settings.inside_sources.iter().any(|net| net.contains(&addr));
+        src.port != 0
+            && is_host(src.addr)
+            && !self.own.is_own(src.addr)
+            && (!inside(src.addr) || allowed(src.addr))
+    }
+
+    /// What may open a flow. Packets of a flow were admitted with its first.
+    fn admit(&self, outer: &Datagram, inner: &Datagram) -> Result<(), Counter> {
+        if !self.is_outer_source(outer.src) {
+            return Err(Counter::GatewayBadOuterSource);
+        }
+        match inner.transport {
+            Transport::IcmpError => return Err(Counter::IcmpError),
+            Transport::IcmpAnswer => return Err(Counter::IcmpUnasked),
+            _ => {}
+        }
+        if !is_host(inner.src.addr) {
+            return Err(Counter::GatewayBadInnerSource);
+        }
+        if !self.is_exported(inner) {
+            return Err(Counter::GatewayNotExported);
+        }
+        let dst = inner.dst.addr;
+        let listed = || self.settings.exports.iter().any(|export| export.names_exactly(dst));
+        if self.own.is_own(dst) && !listed() {
+            return Err(Counter::GatewayOwnAddress);
+        }
+        Ok(())
+    }
+
+    fn is_exported(&self, inner: &Datagram) -> bool {
+        let port = match inner.transport {
+            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike => Some(inner.dst.port),
+            _ => None,
+        };
+        let dst = inner.dst.addr;
+        is_host(dst)
+            && self.settings.exports.iter().any(|export| {
+                export.allows(dst, inner.protocol, port) && !is_edge(&export.prefix, dst)
+            })
+    }
+
+    fn flow_of(&self, outer: &Datagram, inner: &Datagram, now: Time) -> Result<Arc<Flow>, Counter> {
+        let key = TunnelKey {
+            protocol: inner.protocol,
+            outer: outer.src,
+            gateway: outer.dst,
+            inner: inner.src,
+            host: inner.dst,
+        };
+        match self.flows.forward(&key) {
+            Some(flow) => Ok(flow),
+            None => {
+                self.admit(outer, inner)?;
+                self.open(key, inner.transport, now)
+            }
+        }
+    }
+
+    fn open(&self, key: TunnelKey, transport: Transport, now: Time) -> Result<Arc<Flow>, Counter> {
+        let quota = self.quota(key.outer.addr).ok_or(Counter::GatewaySourceFull)?;
+        let offers = offers(&key, transport).map(|port| LanKey {
+            protocol: key.protocol,
+            host: key.host,
+            peer: Endpoint { addr: key.outer.addr, port },
+        });
+        let make = |lan| {
+            Ok::<_, std::convert::Infallible>(Flow {
+                key,
+                lan,
+                transport,
+                lifetime: Lifetime::new(now),
+                received: Traffic::default(),
+                sent: Traffic::default(),
+                _quota: quota,
+            })
+        };
+        self.flows.add(key, offers, make).map_err(|refusal| match refusal {
+            Refusal::Full => Counter::GatewayFlowsFull,
+            Refusal::Conflict => Counter::GatewayConflict,
+            Refusal::Make(never) => match never {},
+        })
+    }
+
+    fn quota(&self, source: Ipv4Addr) -> Option<Quota> {
+        let count = Arc::clone(self.sources.write(&source).entry(source).or_default());
+        let quota = Quota(Arc::clone(&count));
+        (count.fetch_add(1, Relaxed) < self.settings.max_flows_per_source).then_some(quota)
+    }
+
+    fn segment_limit(&self) -> u16 {
+        mss::largest_segment(self.settings.mtu, 1)
+    }
+
+    /// Removes what has expired; call it about once a second.
+    pub fn expire(&self, now: Time) -> usize {
+        let removed = self.flows.expire(now);
+        for shard in self.sources.shards() {
+            let mut sources = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Nobody can take a new reference while the shard is locked.
+            sources.retain(|_, count| Arc::strong_count(count) > 1);
+        }
+        removed
+    }
+
+    /// How many flows there are, and how many there may be.
+    pub fn usage(&self) -> (usize, usize) {
+        (self.flows.len(), self.flows.cap())
+    }
+
+    /// How many unanswered flows have made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.flows.evicted()
+    }
+
+    /// Visits every flow.
+    pub fn each_flow(&self, mut visit: impl FnMut(&Flow)) {
+        self.flows.each(|_, flow| visit(flow));
+    }
+}
+
+/// The ports under which the host may see the client: its own outer port, else another.
+fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
+    let (own, others) = match transport {
+        Transport::Other => (0, 0),
+        _ => (key.outer.port, PORT_TRIES),
+    };
+    // Spread by the inner port, so that clients in conflict do not all try the same ones.
+    let span = u16::MAX - FIRST_OTHER_PORT;
+    let first = u32::from(own) + u32::from(key.inner.port) * 31;
+    std::iter::once(own).chain(
+        (1..=others).map(move |n| {
+            FIRST_OTHER_PORT + ((first + u32::from(n) * 251) % u32::from(span)) as u16
+        }),
+    )
+}
+
+/// An address that one host can have.
+fn is_host(addr: Ipv4Addr) -> bool {
+    let first = addr.octets()[0];
+    first != 0 && first != 127 && first < 224 && !addr.is_link_local()
+}
+
+/// The network or broadcast address of an exported prefix; a /31 or /32 has neither (RFC 3021).
+fn is_edge(prefix: &Ipv4Net, addr: Ipv4Addr) -> bool {
+    prefix.prefix_len() < 31 && (addr == prefix.network() || addr == prefix.broadcast())
+}
+
+impl Flow {
+    /// Protocol number.
+    pub fn protocol(&self) -> u8 {
+        self.key.protocol
+    }
+
+    /// The client's outer endpoint, X:x.
+    pub fn outer(&self) -> Endpoint {
+        self.key.outer
+    }
+
+    /// The address and port here that the client sends to.
+    pub fn gateway(&self) -> Endpoint {
+        self.key.gateway
+    }
+
+    /// The client's own endpoint, A:p.
+    pub fn inner(&self) -> Endpoint {
+        self.key.inner
+    }
+
+    /// The host, B:d.
+    pub fn host(&self) -> Endpoint {
+        self.key.host
+    }
+
+    /// The client as the host sees it.
+    pub fn peer(&self) -> Endpoint {
+        self.lan.peer
+    }
+
+    /// Received from the client and sent to it.
+    pub fn traffic(&self) -> (&Traffic, &Traffic) {
+        (&self.received, &self.sent)
+    }
+
+    /// Last use, end and state.
+    pub fn life(&self) -> (Time, Time, &'static str) {
+        let life = &self.lifetime;
+        (life.last_used(), life.expires(self.transport), life.state(self.transport))
+    }
+}
+
+impl Entry for Flow {
+    type Reverse = LanKey;
+
+    fn reverse_key(&self) -> LanKey {
+        self.lan
+    }
+
+    fn expires(&self) -> Time {
+        self.lifetime.expires(self.transport)
+    }
+
+    fn answered(&self) -> bool {
+        self.lifetime.answered()
+    }
+}

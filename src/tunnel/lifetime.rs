@@ -1,0 +1,181 @@
+//! How long a flow lives: NAT timers by RFC 4787 (UDP), RFC 5382 (TCP) and RFC 5508 (ICMP).
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::time::Time;
+use crate::wire::datagram::Transport;
+
+/// TCP, both sides have spoken: 2 h 4 min (RFC 5382 REQ-5).
+pub const TCP_ESTABLISHED: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
+/// TCP, opening or closing: 4 min (RFC 5382 REQ-5).
+pub const TCP_TRANSITORY: Duration = Duration::from_secs(4 * 60);
+/// UDP and what resembles it: 5 min (RFC 4787 REQ-5c).
+pub const UDP: Duration = Duration::from_secs(5 * 60);
+/// UDP that nobody has answered: the least that RFC 4787 REQ-5 allows, 2 min.
+pub const UDP_UNANSWERED: Duration = Duration::from_secs(2 * 60);
+/// ICMP queries: 60 s (RFC 5508 REQ-2).
+pub const ICMP_QUERY: Duration = Duration::from_secs(60);
+
+const FIN: u8 = 0x01;
+const SYN: u8 = 0x02;
+const RST: u8 = 0x04;
+
+const ANSWERED: u8 = 0x01;
+const ESTABLISHED: u8 = 0x02;
+const FIN_FORWARD: u8 = 0x04;
+const FIN_REVERSE: u8 = 0x08;
+const RESET: u8 = 0x10;
+
+/// Which way a packet of a flow goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the one who opened the flow.
+    Forward,
+    /// Back to it.
+    Reverse,
+}
+
+/// When a flow was last used, and in which state it is. Shared by workers.
+#[derive(Debug)]
+pub struct Lifetime {
+    last_used: AtomicU64,
+    state: AtomicU8,
+}
+
+impl Lifetime {
+    /// A flow that begins now.
+    pub fn new(now: Time) -> Self {
+        Self { last_used: AtomicU64::new(now.as_millis()), state: AtomicU8::new(0) }
+    }
+
+    /// Notes a packet. Both directions refresh (RFC 4787 REQ-6 demands the outbound one).
+    pub fn note(&self, transport: Transport, direction: Direction, now: Time) {
+        if self.last_used.load(Relaxed) < now.as_millis() {
+            self.last_used.fetch_max(now.as_millis(), Relaxed);
+        }
+        let state = self.state.load(Relaxed);
+        let next = after(state, transport, direction);
+        if next != state {
+            self.transition(transport, direction);
+        }
+    }
+
+    /// Two workers may see the two ends of a handshake at once: neither may lose the other's bit.
+    fn transition(&self, transport: Transport, direction: Direction) {
+        let step = |state| Some(after(state, transport, direction));
+        // `fetch_update` fails only where the closure returns `None`, which this one never does.
+        let _ = self.state.fetch_update(Relaxed, Relaxed, step);
+    }
+
+    /// Whether the other side has ever answered.
+    pub fn answered(&self) -> bool {
+        self.state.load(Relaxed) & ANSWERED != 0
+    }
+
+    /// When it was last used.
+    pub fn last_used(&self) -> Time {
+        Time::from_millis(self.last_used.load(Relaxed))
+    }
+
+    /// When it ends if nothing more is seen.
+    pub fn expires(&self, transport: Transport) -> Time {
+        self.last_used() + timeout(self.state.load(Relaxed), transport)
+    }
+
+    /// The state, in a word for people.
+    pub fn state(&self, transport: Transport) -> &'static str {
+        let state = self.state.load(Relaxed);
+        match transport {
+            Transport::Tcp(_) if closing(state) => "closing",
+            Transport::Tcp(_) if state & ESTABLISHED != 0 => "established",
+            Transport::Tcp(_) => "opening",
+            _ if state & ANSWERED != 0 => "answered",
+            _ => "unanswered",
+        }
+    }
+}
+
+fn after(state: u8, transport: Transport, direction: Direction) -> u8 {
+    let mut next = state;
+    if direction == Direction::Reverse {
+        next |= ANSWERED;
+    }
+    let Transport::Tcp(flags) = transport else { return next };
+    if flags & SYN != 0 && direction == Direction::Forward && closing(state) {
+        // The endpoints are used again for a new connection.
+        return 0;
+    }
+    if flags & (SYN | RST) == 0 && state & ANSWERED != 0 && direction == Direction::Forward {
+        next |= ESTABLISHED;
+    }
+    if flags & FIN != 0 {
+        next |= if direction == Direction::Forward { FIN_FORWARD } else { FIN_REVERSE };
+    }
+    if flags & RST != 0 {
+        next |= RESET;
+    }
+    next
+}
+
+/// One FIN leaves the connection half open, and it may stay so for hours (RFC 5382 §5).
+fn closing(state: u8) -> bool {
+    state & RESET != 0 || state & (FIN_FORWARD | FIN_REVERSE) == FIN_FORWARD | FIN_REVERSE
+}
+
+fn timeout(state: u8, transport: Transport) -> Duration {
+    match transport {
+        Transport::Tcp(_) if state & ESTABLISHED != 0 && !closing(state) => TCP_ESTABLISHED,
+        Transport::Tcp(_) => TCP_TRANSITORY,
+        Transport::IcmpQuery | Transport::IcmpAnswer | Transport::IcmpError => ICMP_QUERY,
+        _ if state & ANSWERED != 0 => UDP,
+        _ => UDP_UNANSWERED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Direction::{Forward, Reverse};
+
+    const START: Time = Time::from_millis(1_000_000);
+    const ACK: u8 = 0x10;
+
+    fn tcp(packets: &[(u8, Direction)]) -> Duration {
+        let lifetime = Lifetime::new(START);
+        for &(flags, direction) in packets {
+            lifetime.note(Transport::Tcp(flags), direction, START);
+        }
+        lifetime.expires(Transport::Tcp(0)).since(START)
+    }
+
+    #[test]
+    fn rfc_5382_req_5() {
+        let opened = [(SYN, Forward), (SYN | ACK, Reverse), (ACK, Forward)];
+        assert_eq!(tcp(&opened[..1]), TCP_TRANSITORY);
+        assert_eq!(tcp(&opened[..2]), TCP_TRANSITORY);
+        assert_eq!(tcp(&opened), TCP_ESTABLISHED);
+        let half_closed = [&opened[..], &[(FIN | ACK, Forward)]].concat();
+        assert_eq!(tcp(&half_closed), TCP_ESTABLISHED);
+        assert_eq!(tcp(&[&half_closed[..], &[(FIN | ACK, Reverse)]].concat()), TCP_TRANSITORY);
+        let reset = [&opened[..], &[(RST, Reverse)]].concat();
+        assert_eq!(tcp(&reset), TCP_TRANSITORY);
+        assert_eq!(tcp(&[&reset[..], &opened[..]].concat()), TCP_ESTABLISHED);
+    }
+
+    #[test]
+    fn rfc_4787_req_5_and_6() {
+        let lifetime = Lifetime::new(START);
+        assert_eq!(lifetime.expires(Transport::Udp), START + UDP_UNANSWERED);
+        let later = START + Duration::from_secs(60);
+        lifetime.note(Transport::Udp, Reverse, later);
+        assert_eq!(lifetime.expires(Transport::Udp), later + UDP);
+        lifetime.note(Transport::Udp, Forward, START);
+        assert_eq!(lifetime.last_used(), later, "time does not run backwards");
+    }
+
+    #[test]
+    fn rfc_5508_req_2() {
+        assert_eq!(Lifetime::new(START).expires(Transport::IcmpQuery), START + ICMP_QUERY);
+    }
+}

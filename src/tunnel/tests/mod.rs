@@ -1,0 +1,5 @@
+//! Clients, NAT boxes, gateways and hosts joined in memory, with virtual time.
+
+mod hostile;
+mod net;
+mod scenarios;

@@ -1,0 +1,283 @@
+//! The paper's figures, packet by packet.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::counters::Counter;
+use crate::tunnel::lifetime;
+use crate::wire::tests::{echo, tcp_syn, udp};
+use crate::wire::{Datagram, Endpoint};
+
+use super::net::*;
+
+const PATH: &str = "203.0.113.1:100 192.168.0.2";
+
+fn mapped(peer: &Peer, path: &str, port: u16) -> Endpoint {
+    Endpoint { addr: peer.map(path), port }
+}
+
+/// ```text
+/// A 198.51.100.10 ------- Y 203.0.113.1 | 192.168.0.1 ------- B 192.168.0.2
+/// ```
+#[test]
+fn figure_1_client_on_the_public_internet() {
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1", "192.168.0.1"]));
+    let (app, b) = (at("127.0.0.1:3456"), mapped(&a, PATH, 80));
+
+    let outer = a.send(udp(app, b, b"question"), START).expect("encapsulated");
+    assert_eq!(ends(&outer), (at("198.51.100.10:3456"), at("203.0.113.1:100")));
+    let inner = arrive(&y, outer, START).expect("decapsulated");
+    assert_eq!(inner, udp(at("198.51.100.10:3456"), at("192.168.0.2:80"), b"question"));
+    let back = reply(&y, answer(&inner), START).expect("encapsulated");
+    assert_eq!(ends(&back), (at("203.0.113.1:100"), at("198.51.100.10:3456")));
+    let delivered = a.receive(back, START).expect("decapsulated");
+    assert_eq!(delivered, udp(b, app, b"question"));
+}
+
+/// ```text
+/// A 192.168.0.2 --- 192.168.0.1 | X 198.51.100.20 --- Y 203.0.113.1 | --- B 192.168.0.2
+/// ```
+#[test]
+fn figure_2_behind_a_legacy_nat_with_the_same_private_address() {
+    let (a, y) = (Peer::new("192.168.0.2"), gateway(&["203.0.113.1", "192.168.0.1"]));
+    let mut x = LegacyNat::new("198.51.100.20");
+    let (app, b) = (at("127.0.0.1:3456"), mapped(&a, PATH, 80));
+
+    for packet in
+        [udp(app, b, b"hello"), tcp_syn(app, b, &[]), echo(app, Endpoint { port: 0, ..b }, b"ping")]
+    {
+        let expected = answer(&packet);
+        let outer = x.out(a.send(packet, START).expect("encapsulated"));
+        let x_port = ends(&outer).0.port;
+        let inner = arrive(&y, outer, START).expect("decapsulated");
+        let seen = Endpoint { addr: "198.51.100.20".parse().expect("X"), port: x_port };
+        assert_eq!(ends(&inner).0, seen, "B sees X:x");
+        let back = x.back(reply(&y, answer(&inner), START).expect("encapsulated"));
+        let delivered = a.receive(back, START).expect("decapsulated");
+        assert_eq!(ends(&delivered), ends(&expected));
+        assert_eq!(delivered[28..], expected[28..], "checked by its checksums, and byte by byte");
+    }
+}
+
+/// ```text
+/// A --- Y 203.0.113.1 | 10.0.0.1 --- T 10.0.0.9 | 192.168.0.1 --- B 192.168.0.2
+/// ```
+#[test]
+fn figure_3_nested_gateways() {
+    let a = Peer::new("198.51.100.10");
+    let y = gateway_with(&["203.0.113.1", "10.0.0.1"], |s| s.exports = vec![export("10.0.0.0/24")]);
+    let t = gateway(&["10.0.0.9", "192.168.0.1"]);
+    let b = mapped(&a, "203.0.113.1:100 10.0.0.9:100 192.168.0.2", 80);
+    let app = at("127.0.0.1:3456");
+
+    let outer = a.send(udp(app, b, b"deep"), START).expect("two levels");
+    let middle = arrive(&y, outer, START).expect("peeled");
+    assert_eq!(ends(&middle), (at("198.51.100.10:3456"), at("10.0.0.9:100")));
+    let inner = arrive(&t, middle, START).expect("peeled");
+    assert_eq!(ends(&inner), (at("198.51.100.10:3456"), at("192.168.0.2:80")));
+    let back = reply(&t, answer(&inner), START).expect("encapsulated");
+    let back = reply(&y, back, START).expect("encapsulated again");
+    assert_eq!(a.receive(back, START).expect("both levels taken off"), udp(b, app, b"deep"));
+}
+
+#[test]
+fn two_clients_with_the_same_private_address_are_told_apart() {
+    let y = gateway(&["203.0.113.1", "192.168.0.1"]);
+    let mut nats = [LegacyNat::new("198.51.100.20"), LegacyNat::new("198.51.100.21")];
+    let peers = [Peer::new("192.168.0.2"), Peer::new("192.168.0.2")];
+    let app = at("127.0.0.1:3456");
+    let inner: Vec<_> = peers
+        .iter()
+        .zip(&mut nats)
+        .map(|(a, x)| {
+            let outer = x.out(a.send(udp(app, mapped(a, PATH, 80), b"x"), START).expect("sent"));
+            arrive(&y, outer, START).expect("decapsulated")
+        })
+        .collect();
+    for (index, (a, x)) in peers.iter().zip(&nats).enumerate() {
+        let back = reply(&y, answer(&inner[index]), START).expect("encapsulated");
+        assert_eq!(ends(&a.receive(x.back(back), START).expect("its own")).1, app);
+    }
+}
+
+#[test]
+fn two_servers_with_the_same_private_address_are_told_apart() {
+    let a = Peer::new("198.51.100.10");
+    let first = mapped(&a, PATH, 80);
+    let second = mapped(&a, "203.0.113.2:100 192.168.0.2", 80);
+    assert_ne!(first, second);
+    let app = at("127.0.0.1:3456");
+    let to = |b| ends(&a.send(udp(app, b, b"x"), START).expect("sent")).1;
+    assert_eq!(to(first), at("203.0.113.1:100"));
+    assert_eq!(to(second), at("203.0.113.2:100"));
+}
+
+/// RFC 4787 REQ-1: one outer port per inner endpoint, whatever the destination.
+#[test]
+fn mapping_is_endpoint_independent() {
+    let a = Peer::new("198.51.100.10");
+    a.world.taken.lock().expect("no panic").insert(3456);
+    let app = at("127.0.0.1:3456");
+    let to = |b| ends(&a.send(udp(app, b, b"x"), START).expect("sent")).0;
+    let first = to(mapped(&a, PATH, 80));
+    assert_ne!(first.port, 3456, "somebody else has it");
+    assert_eq!(to(mapped(&a, PATH, 81)), first);
+    assert_eq!(to(mapped(&a, "203.0.113.2 192.168.0.7", 9)), first);
+}
+
+/// A collision of X:x gets another port and still works.
+#[test]
+fn a_taken_endpoint_gets_another_port() {
+    let y = gateway(&["203.0.113.1"]);
+    let inner_by = |private: &str| {
+        let a = Peer::new(private);
+        let mut x = LegacyNat::new("198.51.100.20");
+        let packet = a.send(udp(at("127.0.0.1:3456"), mapped(&a, PATH, 80), b"x"), START);
+        arrive(&y, x.out(packet.expect("sent")), START).expect("decapsulated")
+    };
+    let (first, second) = (ends(&inner_by("192.168.0.2")), ends(&inner_by("192.168.0.3")));
+    assert_eq!(first.0, at("198.51.100.20:5000"));
+    assert_eq!(second.0.addr, first.0.addr);
+    assert_ne!(second.0.port, first.0.port);
+}
+
+#[test]
+fn expired_flows_are_dropped_not_leaked() {
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+    let packet = udp(at("127.0.0.1:3456"), mapped(&a, PATH, 80), b"x");
+    let inner = arrive(&y, a.send(packet.clone(), START).expect("sent"), START).expect("arrived");
+    let back = reply(&y, answer(&inner), START).expect("in time");
+    let late = START + lifetime::UDP;
+    assert_eq!(reply(&y, answer(&inner), late), dropped(Counter::GatewayNoFlow));
+    assert_eq!(
+        a.receive(back.clone(), START + lifetime::UDP_UNANSWERED),
+        dropped(Counter::ClientStale)
+    );
+    assert_eq!((a.client.expire(late), y.expire(late)), (1, 1));
+    assert_eq!((a.client.usage().0, y.usage().0), (0, 0));
+    assert_eq!(a.receive(back, late), dropped(Counter::ClientStrayReply));
+    assert!(a.world.taken.lock().expect("no panic").is_empty(), "its port is free again");
+}
+
+#[test]
+fn keepalives_go_through_every_level_while_a_flow_lives() {
+    let a = Peer::new("198.51.100.10");
+    let y = gateway_with(&["203.0.113.1"], |s| s.exports = vec![export("10.0.0.0/24")]);
+    let t = gateway(&["10.0.0.9"]);
+    let b = mapped(&a, "203.0.113.1:100 10.0.0.9:100 192.168.0.2", 80);
+    let outer = a.send(udp(at("127.0.0.1:3456"), b, b"x"), START).expect("sent");
+    arrive(&t, arrive(&y, outer, START).expect("peeled"), START).expect("peeled");
+    assert!(a.client.keepalives(START + Duration::from_secs(19)).is_empty());
+    let due = START + Duration::from_secs(20);
+    let keepalive = a.client.keepalives(due).pop().expect("due");
+    assert!(a.client.keepalives(due).is_empty(), "once");
+    let from = at("198.51.100.10:3456");
+    let outer = udp(from, at("203.0.113.1:100"), &keepalive.payload);
+    let middle = arrive(&y, outer, due).expect("peeled");
+    assert_eq!(arrive(&t, middle, due), dropped(Counter::KeepalivesReceived));
+    assert!(a.client.keepalives(START + lifetime::UDP).is_empty(), "the flow has ended");
+}
+
+#[test]
+fn the_outer_source_follows_the_route() {
+    let a = Peer::new("198.51.100.10");
+    let packet = udp(at("127.0.0.1:3456"), mapped(&a, PATH, 80), b"x");
+    a.send(packet.clone(), START).expect("sent");
+    *a.world.source.lock().expect("no panic") = Some("198.51.100.77".parse().expect("an address"));
+    a.world.epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let outer = a.send(packet, START).expect("sent");
+    assert_eq!(ends(&outer).0, at("198.51.100.77:3456"));
+}
+
+#[test]
+fn congestion_and_class_survive() {
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+    let mut packet = udp(at("127.0.0.1:3456"), mapped(&a, PATH, 80), b"x");
+    Datagram::parse(&packet).expect("well formed").set_traffic_class(&mut packet, 0xba);
+    let mut outer = a.send(packet, START).expect("sent");
+    let mut header = Datagram::parse(&outer).expect("well formed");
+    assert_eq!(header.traffic_class, 0xba, "copied (RFC 6040 §4.1)");
+    header.set_traffic_class(&mut outer, 0xbb);
+    let inner = arrive(&y, outer, START).expect("arrived");
+    assert_eq!(Datagram::parse(&inner).expect("well formed").traffic_class, 0xbb);
+}
+
+#[test]
+fn both_syns_are_clamped_on_both_sides() {
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+    let jumbo = [2, 4, 0xff, 0xd7];
+    let mss =
+        |packet: &[u8]| u16::from_be_bytes([packet[packet.len() - 2], packet[packet.len() - 1]]);
+    let outer =
+        a.send(tcp_syn(at("127.0.0.1:3456"), mapped(&a, PATH, 80), &jumbo), START).expect("sent");
+    assert_eq!(mss(&outer), 1432);
+    let inner = arrive(&y, outer, START).expect("arrived");
+    let (b, x) = (ends(&inner).1, ends(&inner).0);
+    let back = reply(&y, tcp_syn(b, x, &jumbo), START).expect("sent");
+    assert_eq!(mss(&back), 1432);
+}
+
+#[test]
+fn what_cannot_be_sent_is_rejected_so_that_the_application_learns_it() {
+    let a = Peer::with_cap("198.51.100.10", 1);
+    let app = at("127.0.0.1:3456");
+    let send = |to| a.send(udp(app, to, b"x"), START);
+    assert_eq!(send(at("127.64.9.9:80")), rejected(Counter::ClientUnmapped));
+    assert_eq!(send(mapped(&a, "198.51.100.10 192.168.0.2", 80)), rejected(Counter::ClientLoop));
+    let b = mapped(&a, PATH, 80);
+    let route = a.world.source.lock().expect("no panic").take();
+    assert_eq!(send(b), rejected(Counter::ClientNoRoute));
+    *a.world.source.lock().expect("no panic") = route;
+    let outer = send(b).expect("now it works");
+    let inner_reply = answer(&outer[28..]);
+    let back = udp(at("203.0.113.1:100"), at("198.51.100.10:3456"), &inner_reply);
+    a.receive(back, START).expect("answered");
+    assert_eq!(send(mapped(&a, PATH, 81)), rejected(Counter::ClientFlowsFull));
+}
+
+#[test]
+fn one_source_cannot_fill_the_gateway() {
+    let a = Peer::new("198.51.100.10");
+    let y = gateway_with(&["203.0.113.1"], |s| s.max_flows_per_source = 2);
+    let from = |peer: &Peer, port| {
+        let app = Endpoint { port, ..at("127.0.0.1:0") };
+        arrive(&y, peer.send(udp(app, mapped(peer, PATH, 80), b"x"), START).expect("sent"), START)
+    };
+    assert!(from(&a, 1001).is_ok() && from(&a, 1002).is_ok());
+    assert_eq!(from(&a, 1003), dropped(Counter::GatewaySourceFull));
+    assert!(from(&a, 1001).is_ok(), "what is open goes on");
+    assert!(from(&Peer::new("198.51.100.11"), 1003).is_ok(), "others are not affected");
+    y.expire(START + lifetime::UDP);
+    assert!(from(&a, 1003).is_ok());
+}
+
+#[test]
+fn unanswered_flows_make_room() {
+    let y = gateway_with(&["203.0.113.1"], |s| s.max_flows = 200);
+    let a = Peer::new("198.51.100.10");
+    for port in 1..=900 {
+        let app = Endpoint { port, ..at("127.0.0.1:0") };
+        let outer = a.send(udp(app, mapped(&a, PATH, 80), b"x"), START).expect("sent");
+        let _ = arrive(&y, outer, START);
+    }
+    assert_eq!(y.usage().0, 200);
+    assert!(y.evicted() > 0);
+}
+
+proptest! {
+    /// Encapsulation followed by decapsulation is the identity on the payload, for any depth.
+    #[test]
+    fn there_and_back_is_the_identity(
+        payload in prop::collection::vec(any::<u8>(), 0..1500),
+        app_port in 1u16.., port in 1u16.., advance in 0u64..119,
+    ) {
+        let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+        let mut x = LegacyNat::new("198.51.100.20");
+        let (app, b) = (Endpoint { port: app_port, ..at("127.0.0.1:0") }, mapped(&a, PATH, port));
+        let later = START + Duration::from_secs(advance);
+        let inner = arrive(&y, x.out(a.send(udp(app, b, &payload), START).expect("sent")), START).expect("arrived");
+        let back = x.back(reply(&y, answer(&inner), later).expect("encapsulated"));
+        prop_assert_eq!(a.receive(back, later).expect("delivered"), udp(b, app, &payload));
+    }
+}

@@ -1,0 +1,249 @@
+//! One IPv4 datagram, parsed once: what NATTT needs to know of it, and the patches it makes.
+
+use std::net::Ipv4Addr;
+
+use etherparse::Ipv4HeaderSlice;
+
+use super::checksum::{Sum, updated};
+
+/// Octets of an IPv4 header without options (RFC 791 §3.1).
+pub const IPV4_HEADER: usize = 20;
+/// Octets of a UDP header (RFC 768).
+pub const UDP_HEADER: usize = 8;
+
+/// Protocol numbers (IANA).
+pub mod protocol {
+    #![allow(missing_docs, reason = "the names are the field's")]
+    pub const ICMP: u8 = 1;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const DCCP: u8 = 33;
+    pub const UDP_LITE: u8 = 136;
+}
+
+const SRC: usize = 12;
+const DST: usize = 16;
+const IP_CHECKSUM: usize = 10;
+
+/// An address with a port in host order. An ICMP query's identifier plays the port's part; where
+/// there is neither, the port is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// The port or identifier, host order.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.addr, self.port)
+    }
+}
+
+/// What follows the IPv4 header, as far as NATTT cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP with its flags (octet 13 of the header, RFC 9293 §3.1).
+    Tcp(u8),
+    /// UDP.
+    Udp,
+    /// An ICMP query; its identifier is the source port.
+    IcmpQuery,
+    /// The answer to an ICMP query; its identifier is the destination port.
+    IcmpAnswer,
+    /// An ICMP error, which quotes the packet it is about.
+    IcmpError,
+    /// DCCP or UDP-Lite: ports and a checksum in the places of UDP's.
+    UdpLike,
+    /// Any other protocol: addresses only.
+    Other,
+}
+
+/// Why bytes are not a datagram that NATTT can carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flaw {
+    /// A length or header contradicts the rest.
+    Malformed,
+    /// A fragment: only the first would name ports.
+    Fragment,
+    /// IP options.
+    Options,
+}
+
+/// The parsed fields of one datagram. It holds no bytes: patches take them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where it comes from.
+    pub src: Endpoint,
+    /// Where it goes.
+    pub dst: Endpoint,
+    /// Protocol number.
+    pub protocol: u8,
+    /// What follows the header.
+    pub transport: Transport,
+    /// Total length in octets; equals the length of the bytes.
+    pub octets: u16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Time to live.
+    pub ttl: u8,
+}
+
+impl Datagram {
+    /// Parses bytes that hold exactly one datagram.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Flaw> {
+        let ip = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Flaw::Malformed)?;
+        if usize::from(ip.total_len()) != bytes.len() {
+            return Err(Flaw::Malformed);
+        }
+        if ip.slice().len() != IPV4_HEADER {
+            return Err(Flaw::Options);
+        }
+        if ip.is_fragmenting_payload() {
+            return Err(Flaw::Fragment);
+        }
+        let protocol = ip.protocol().0;
+        let (transport, src_port, dst_port) = ports(protocol, &bytes[IPV4_HEADER..])?;
+        Ok(Self {
+            src: Endpoint { addr: ip.source_addr(), port: src_port },
+            dst: Endpoint { addr: ip.destination_addr(), port: dst_port },
+            protocol,
+            transport,
+            octets: ip.total_len(),
+            traffic_class: bytes[1],
+            ttl: ip.ttl(),
+        })
+    }
+
+    /// The UDP payload; empty for other protocols.
+    pub fn udp_payload<'b>(&self, bytes: &'b mut [u8]) -> &'b mut [u8] {
+        match self.transport {
+            Transport::Udp => &mut bytes[IPV4_HEADER + UDP_HEADER..],
+            _ => &mut [],
+        }
+    }
+
+    /// Replaces both endpoints and mends the checksums (RFC 1624).
+    ///
+    /// A port that is not on the wire (that of protocols without ports, or the other side of an
+    /// ICMP query) is left out.
+    pub fn readdress(&mut self, bytes: &mut [u8], src: Endpoint, dst: Endpoint) {
+        let (old_src, old_dst) = (self.src, self.dst);
+        let addresses =
+            |src: Endpoint, dst: Endpoint| Sum::default().address(src.addr).address(dst.addr);
+        let (old, new) = (addresses(old_src, old_dst), addresses(src, dst));
+        bytes[SRC..SRC + 4].copy_from_slice(&src.addr.octets());
+        bytes[DST..DST + 4].copy_from_slice(&dst.addr.octets());
+        update_field(bytes, IP_CHECKSUM, old, new);
+        self.readdress_transport(&mut bytes[IPV4_HEADER..], src, dst, old, new);
+        (self.src, self.dst) = (src, dst);
+    }
+
+    fn readdress_transport(
+        &self,
+        segment: &mut [u8],
+        src: Endpoint,
+        dst: Endpoint,
+        old: Sum,
+        new: Sum,
+    ) {
+        let (old, new) = match self.transport {
+            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike => {
+                put_word(segment, 0, src.port);
+                put_word(segment, 2, dst.port);
+                (old.word(self.src.port).word(self.dst.port), new.word(src.port).word(dst.port))
+            }
+            Transport::IcmpQuery => {
+                put_word(segment, 4, src.port);
+                (Sum::default().word(self.src.port), Sum::default().word(src.port))
+            }
+            Transport::IcmpAnswer => {
+                put_word(segment, 4, dst.port);
+                (Sum::default().word(self.dst.port), Sum::default().word(dst.port))
+            }
+            Transport::IcmpError | Transport::Other => return,
+        };
+        match self.transport {
+            Transport::Udp => update_udp(segment, old, new),
+            Transport::Tcp(_) => update_field(segment, 16, old, new),
+            Transport::UdpLike => update_field(segment, 6, old, new),
+            _ => update_field(segment, 2, old, new),
+        }
+    }
+
+    /// Sets DSCP and ECN.
+    pub fn set_traffic_class(&mut self, bytes: &mut [u8], traffic_class: u8) {
+        let old = Sum::default().word(self.traffic_class.into());
+        bytes[1] = traffic_class;
+        update_field(bytes, IP_CHECKSUM, old, Sum::default().word(traffic_class.into()));
+        self.traffic_class = traffic_class;
+    }
+
+    /// The one's complement sum of the whole datagram, without reading the payload where a valid
+    /// checksum inside already tells it: an IPv4 header sums to zero, and a segment to the
+    /// complement of its pseudo header. (Linux calls this local checksum offload.)
+    pub fn sum(&self, bytes: &[u8]) -> Sum {
+        let octets = self.octets - IPV4_HEADER as u16;
+        match self.transport {
+            Transport::Udp if bytes[IPV4_HEADER + 6..IPV4_HEADER + 8] == [0, 0] => Sum::of(bytes),
+            Transport::Tcp(_) | Transport::Udp => Sum::default().minus(Sum::pseudo_header(
+                self.src.addr,
+                self.dst.addr,
+                self.protocol,
+                octets,
+            )),
+            _ => Sum::of(bytes),
+        }
+    }
+}
+
+/// The ports of a segment, after its lengths were checked.
+fn ports(number: u8, segment: &[u8]) -> Result<(Transport, u16, u16), Flaw> {
+    let word = |at| u16::from_be_bytes([segment[at], segment[at + 1]]);
+    match number {
+        protocol::TCP => {
+            let header = segment.get(12).map_or(0, |offset| usize::from(offset >> 4) * 4);
+            if header < 20 || segment.len() < header {
+                return Err(Flaw::Malformed);
+            }
+            Ok((Transport::Tcp(segment[13]), word(0), word(2)))
+        }
+        protocol::UDP => {
+            if segment.len() < UDP_HEADER || usize::from(word(4)) != segment.len() {
+                return Err(Flaw::Malformed);
+            }
+            Ok((Transport::Udp, word(0), word(2)))
+        }
+        protocol::DCCP | protocol::UDP_LITE if segment.len() >= UDP_HEADER => {
+            Ok((Transport::UdpLike, word(0), word(2)))
+        }
+        protocol::ICMP if segment.len() >= 8 => match segment[0] {
+            8 | 13 | 15 | 17 => Ok((Transport::IcmpQuery, word(4), 0)),
+            0 | 14 | 16 | 18 => Ok((Transport::IcmpAnswer, 0, word(4))),
+            3 | 4 | 5 | 11 | 12 => Ok((Transport::IcmpError, 0, 0)),
+            _ => Ok((Transport::Other, 0, 0)),
+        },
+        protocol::DCCP | protocol::UDP_LITE | protocol::ICMP => Err(Flaw::Malformed),
+        _ => Ok((Transport::Other, 0, 0)),
+    }
+}
+
+fn put_word(bytes: &mut [u8], at: usize, word: u16) {
+    bytes[at..at + 2].copy_from_slice(&word.to_be_bytes());
+}
+
+fn update_field(bytes: &mut [u8], at: usize, old: Sum, new: Sum) {
+    let checksum = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    put_word(bytes, at, updated(checksum, old, new));
+}
+
+/// UDP without a checksum keeps none (RFC 768); a computed 0 becomes 0xffff.
+fn update_udp(segment: &mut [u8], old: Sum, new: Sum) {
+    if segment[6..8] != [0, 0] {
+        update_field(segment, 6, old, new);
+        if segment[6..8] == [0, 0] {
+            put_word(segment, 6, 0xffff);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+#!/bin/bash
+# Installs what building and testing need on a bare Debian 12, if it is missing. Needs root.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
+    nftables iptables iproute2 conntrack ethtool kmod procps
+    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
+    python3 jq qemu-system-x86 busybox-static cpio xz-utils ca-certificates"
+# Too old in Debian 12 itself; its security archive has newer ones for building browsers.
+RUST="cargo-web rustc-web rustfmt-web"
+# Services that these packages would start here and at every boot.
+SERVICES="named.service"
+
+main() {
+    local missing
+    missing=$(missing_of $PACKAGES)
+    tests/cargo.sh >/dev/null 2>&1 || missing="$missing $(missing_of $RUST)"
+    if [ -n "${missing// /}" ]; then
+        install_quietly $missing
+    fi
+    tests/cargo.sh >/dev/null
+}
+
+missing_of() {
+    comm -23 <(printf '%s\n' "$@" | sort) \
+        <(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$@" 2>/dev/null |
+            awk '$1 == "installed" { print $2 }' | sort) | xargs
+}
+
+install_quietly() {
+    [ "$(id -u)" = 0 ] || { echo "setup: run as root to install: $*" >&2; exit 1; }
+    echo "setup: installing $*"
+    hold_services
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q update
+    apt-get -q install -y --no-install-recommends "$@"
+    case " $* " in *" bind9 "*) disable_services ;; esac
+}
+
+# A policy-rc.d that answers 101 keeps packages from starting their services (Debian policy).
+hold_services() {
+    [ ! -e /usr/sbin/policy-rc.d ] || return 0
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    chmod +x /usr/sbin/policy-rc.d
+}
+
+disable_services() {
+    [ -d /run/systemd/system ] || return 0
+    systemctl disable --now $SERVICES
+}
+
+main
