@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
-/// Our table, with its family.
-pub const TABLE: &str = "inet nattt";
+/// Our table, of family inet.
+pub const TABLE: &str = "nattt";
 
 /// The text that removes the table, whether it is there or not.
 pub fn remove() -> String {
     // nft 1.0.6 knows no `destroy`; declaring the table first makes deleting it always succeed.
-    format!("table {TABLE}\ndelete table {TABLE}\n")
+    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
 }
 
 pub(super) fn render(config: &Config, fingerprint: &str) -> String {
@@ -37,7 +37,7 @@ const HEADER: &str = "\
 
 fn table_head(fingerprint: &str) -> String {
     format!(
-        "table {TABLE} {{
+        "table inet {TABLE} {{
 	# The configuration these rules were made from; natttd compares it with its own.
 	chain config_{fingerprint} {{
 	}}

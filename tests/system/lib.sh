@@ -99,9 +99,10 @@ seen() {
 
 # ---- waiting and asserting -----------------------------------------------------------------------
 
-# wait_for SECONDS DESCRIPTION COMMAND...: polls until the command succeeds.
+# wait_for SECONDS DESCRIPTION COMMAND...: polls until the command succeeds. SLOW multiplies all
+# deadlines, for machines that are emulated.
 wait_for() {
-    local deadline=$((SECONDS + $1)) what=$2
+    local deadline=$((SECONDS + $1 * ${SLOW:-1})) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
         ((SECONDS < deadline)) || fail "waited in vain for: $what"
