@@ -56,6 +56,7 @@ counters! {
     IcmpUnasked "icmp_unasked" "ICMP answers to questions that nobody asked through a tunnel; dropped."
     UnexpectedHook "unexpected_hook" "Packets queued from a place where the rules never queue; dropped. Are the loaded rules ours?"
     ClientStrayReply "client_stray_reply" "Tunnel packets that are not the exact reverse of a flow opened here; dropped."
+    ClientOpening "client_opening" "Tunnel packets that would open a connection to an application here; dropped."
     ClientStale "client_stale" "Tunnel packets from a peer whose flow has expired; dropped."
     GatewayBadOuterSource "gateway_bad_outer_source" "Tunnel packets whose outer source cannot be a client (loopback, multicast, inside address); dropped."
     GatewayNotExported "gateway_not_exported" "Tunnel packets to a host, protocol or port that `exports` does not list; dropped."

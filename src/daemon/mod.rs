@@ -277,7 +277,9 @@ fn network(config: &Config) -> Result<Network, Error> {
     if allowed < cap as u64 + OTHER_DESCRIPTORS {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
-    Network::new(Ports::new(cap)).map_err(|e| Error::System("reading this host's addresses", e))
+    let outside = config.gateway.as_ref().map_or(Vec::new(), |gateway| gateway.outside.clone());
+    Network::new(Ports::new(cap), outside)
+        .map_err(|e| Error::System("reading this host's addresses", e))
 }
 
 fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {

@@ -2,10 +2,13 @@
 #![allow(unsafe_code, reason = "getifaddrs has no safe wrapper in the crates we use")]
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use ipnet::Ipv4Net;
 
 use crate::tunnel::{Addresses, Environment};
 
@@ -14,36 +17,46 @@ use super::ports::{Port, Ports};
 /// What is known of the network around this host. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Network {
-    own: Arc<RwLock<HashSet<Ipv4Addr>>>,
+    attached: Arc<RwLock<Attached>>,
+    outside: Vec<String>,
     epoch: Arc<AtomicU64>,
     ports: Ports,
 }
 
+/// What this host's interfaces say.
+#[derive(Debug, Default)]
+struct Attached {
+    own: HashSet<Ipv4Addr>,
+    inside: Vec<Ipv4Net>,
+}
+
 impl Network {
-    /// Reads the addresses of this host.
-    pub fn new(ports: Ports) -> io::Result<Self> {
-        let own = Arc::new(RwLock::new(own_addresses()?));
-        Ok(Self { own, epoch: Arc::default(), ports })
+    /// Reads the addresses of this host. All networks but those of `outside` interfaces are inside.
+    pub fn new(ports: Ports, outside: Vec<String>) -> io::Result<Self> {
+        let attached = Arc::new(RwLock::new(Attached::read(&outside)?));
+        Ok(Self { attached, outside, epoch: Arc::default(), ports })
     }
 
     /// Reads the addresses again, and lets every flow look up its route again.
     pub fn refresh(&self) -> io::Result<()> {
-        let own = own_addresses()?;
-        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
+        let attached = Attached::read(&self.outside)?;
+        *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
         self.epoch.fetch_add(1, Relaxed);
         Ok(())
     }
 
-    /// The outer ports in use, and how many may be.
-    pub fn ports(&self) -> (usize, usize) {
-        self.ports.usage()
+    fn attached(&self) -> RwLockReadGuard<'_, Attached> {
+        self.attached.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Addresses for Network {
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        addr.is_loopback()
-            || self.own.read().unwrap_or_else(PoisonError::into_inner).contains(&addr)
+        addr.is_loopback() || self.attached().own.contains(&addr)
+    }
+
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.attached().inside.iter().any(|net| net.contains(&addr))
     }
 }
 
@@ -70,29 +83,57 @@ impl Environment for Network {
     }
 }
 
-fn own_addresses() -> io::Result<HashSet<Ipv4Addr>> {
+impl Attached {
+    fn read(outside: &[String]) -> io::Result<Self> {
+        let mut attached = Self::default();
+        each_address(|interface, addr, mask| {
+            attached.own.insert(addr);
+            // The mask of an interface address is always one of a prefix.
+            if let Ok(net) = Ipv4Net::with_netmask(addr, mask)
+                && !outside.iter().any(|name| name == interface)
+            {
+                attached.inside.push(net.trunc());
+            }
+        })?;
+        Ok(attached)
+    }
+}
+
+/// Visits every IPv4 address of this host: interface, address, network mask.
+fn each_address(mut visit: impl FnMut(&str, Ipv4Addr, Ipv4Addr)) -> io::Result<()> {
     let mut list = std::ptr::null_mut();
     // SAFETY: getifaddrs writes a list to `list`, which is freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut addresses = HashSet::new();
     let mut next = list;
     while !next.is_null() {
-        // SAFETY: `next` is an entry of the list, which is not freed yet; `ifa_addr` is null or
-        // points to an address of the family it names.
+        // SAFETY: `next` is an entry of the list, which is not freed yet. Its name is a C string;
+        // address and mask are null or point to addresses of the family they name.
         unsafe {
-            let addr = (*next).ifa_addr;
-            if !addr.is_null() && i32::from((*addr).sa_family) == libc::AF_INET {
-                let addr = addr.cast::<libc::sockaddr_in>().read_unaligned();
-                addresses.insert(Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)));
+            let entry = &*next;
+            if let (Some(addr), Some(mask)) = (ipv4(entry.ifa_addr), ipv4(entry.ifa_netmask)) {
+                visit(&CStr::from_ptr(entry.ifa_name).to_string_lossy(), addr, mask);
             }
-            next = (*next).ifa_next;
+            next = entry.ifa_next;
         }
     }
     // SAFETY: `list` came from getifaddrs and is not used any more.
     unsafe { libc::freeifaddrs(list) };
-    Ok(addresses)
+    Ok(())
+}
+
+/// # Safety
+/// `addr` is null or points to a socket address of the family it names.
+unsafe fn ipv4(addr: *const libc::sockaddr) -> Option<Ipv4Addr> {
+    // SAFETY: not null, and of the family whose structure is read.
+    unsafe {
+        if addr.is_null() || i32::from((*addr).sa_family) != libc::AF_INET {
+            return None;
+        }
+        let addr = addr.cast::<libc::sockaddr_in>().read_unaligned();
+        Some(Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)))
+    }
 }
 
 #[cfg(test)]
@@ -101,16 +142,20 @@ mod tests {
 
     #[test]
     fn loopback_is_our_own_and_no_route_leads_to_it() {
-        let network = Network::new(Ports::new(1)).expect("addresses can be read");
+        let network = Network::new(Ports::new(1), Vec::new()).expect("addresses can be read");
         assert!(network.is_own(Ipv4Addr::LOCALHOST));
         assert!(network.is_own(Ipv4Addr::new(127, 9, 9, 9)));
         assert!(!network.is_own(Ipv4Addr::new(192, 0, 2, 77)));
         assert_eq!(network.source_for(Ipv4Addr::LOCALHOST), None);
+        assert!(network.is_inside(Ipv4Addr::new(127, 9, 9, 9)), "of the interface lo");
+        let outside =
+            Network::new(Ports::new(1), vec!["lo".into()]).expect("addresses can be read");
+        assert!(!outside.is_inside(Ipv4Addr::new(127, 9, 9, 9)));
     }
 
     #[test]
     fn a_refresh_starts_a_new_epoch() {
-        let network = Network::new(Ports::new(1)).expect("addresses can be read");
+        let network = Network::new(Ports::new(1), Vec::new()).expect("addresses can be read");
         let before = network.route_epoch();
         network.refresh().expect("addresses can be read");
         assert_ne!(network.route_epoch(), before);

@@ -12,9 +12,9 @@ use crate::mapping::{Mapping, Mappings};
 use crate::path::{Hop, MAX_HOPS, Path};
 use crate::time::Time;
 use crate::wire::checksum::Sum;
-use crate::wire::datagram::Transport;
+use crate::wire::datagram::{Transport, protocol};
 use crate::wire::outer::{Content, LEVEL};
-use crate::wire::{Datagram, Endpoint, mss};
+use crate::wire::{Datagram, Endpoint, ecn, mss};
 
 use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
 use super::fate::{Fate, Front};
@@ -189,14 +189,19 @@ impl<E: Environment> Client<E> {
         bytes: &mut [u8],
         now: Time,
     ) -> Fate {
-        if !middle.answer(flow) {
+        if !middle.answer(flow) || !flow.transport.is_answered_by(inner.transport) {
             return Fate::Dropped(Counter::ClientStrayReply);
+        }
+        // Simultaneous open (RFC 5382 REQ-2) is an answer to our SYN; later, a SYN without an ACK
+        // would open a connection from outside.
+        if inner.transport.opens_connection() && flow.lifetime.answered() {
+            return Fate::Dropped(Counter::ClientOpening);
         }
         if flow.lifetime.expires(flow.transport) <= now {
             return Fate::Dropped(Counter::ClientStale);
         }
-        let outer_class = middle.innermost().unwrap_or(outer).traffic_class;
-        if take_congestion(inner, bytes, outer_class).is_none() {
+        let outer_class = middle.traffic_class_below(outer.traffic_class);
+        if outer_class.and_then(|class| take_congestion(inner, bytes, class)).is_none() {
             return Fate::Dropped(Counter::Congestion);
         }
         flow.lifetime.note(inner.transport, Direction::Reverse, now);
@@ -239,30 +244,47 @@ impl<E: Environment> Client<E> {
             host: Endpoint { addr: path.host(), port: key.mapped.port },
             inner: Endpoint { addr: source, port: key.application.port },
         };
-        let make = |wire| {
-            if !mapping.pin() {
-                return Err(Counter::ClientUnmapped);
-            }
-            Ok(Flow {
-                key,
-                wire,
-                transport,
-                path,
-                lease,
-                source: AtomicU32::new(source.into()),
-                epoch: AtomicU64::new(epoch),
-                last_sent: AtomicU64::new(now.as_millis()),
-                lifetime: Lifetime::new(now),
-                sent: Traffic::default(),
-                received: Traffic::default(),
-                mapping,
-            })
+        if !mapping.pin() {
+            return Err(Counter::ClientUnmapped);
+        }
+        // From here on the flow's end unpins it.
+        let flow = Flow {
+            key,
+            wire,
+            transport,
+            path,
+            lease,
+            source: AtomicU32::new(source.into()),
+            epoch: AtomicU64::new(epoch),
+            last_sent: AtomicU64::new(now.as_millis()),
+            lifetime: Lifetime::new(now),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+            mapping,
         };
-        match self.flows.add(key, [wire], make) {
-            Ok(flow) => Ok(flow),
-            Err(Refusal::Full) => Err(Counter::ClientFlowsFull),
-            Err(Refusal::Conflict) => Err(Counter::ClientConflict),
-            Err(Refusal::Make(counter)) => Err(counter),
+        self.add(flow)
+    }
+
+    fn add(&self, flow: Flow<E::Lease>) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let (key, wire) = (flow.key, flow.wire);
+        self.make_way(&flow);
+        let make = |_| Ok::<_, std::convert::Infallible>(flow);
+        self.flows.add(key, [wire], make).map_err(|refusal| match refusal {
+            Refusal::Full => Counter::ClientFlowsFull,
+            Refusal::Conflict => Counter::ClientConflict,
+            Refusal::Make(never) => match never {},
+        })
+    }
+
+    /// When a name's records change, the same host gets another mapped address. A socket that goes
+    /// on to the new one takes its flow along; a TCP connection cannot be taken along.
+    fn make_way(&self, flow: &Flow<E::Lease>) {
+        if let Some(other) = self.flows.reverse(&flow.wire)
+            && other.key.application == flow.key.application
+            && other.key.mapped != flow.key.mapped
+            && !matches!(flow.transport, Transport::Tcp(_))
+        {
+            self.flows.remove(&other.key);
         }
     }
 
@@ -272,7 +294,7 @@ impl<E: Environment> Client<E> {
         if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
             return Some(lease);
         }
-        let lease = Arc::new(self.env.reserve(key.application.port)?);
+        let lease = Arc::new(self.env.reserve(preferred_port(&key))?);
         ports.insert(key, Arc::downgrade(&lease));
         Some(lease)
     }
@@ -368,6 +390,15 @@ impl WireKey {
     }
 }
 
+/// The application's own port where it is a port that anybody may have: the daemon is root, and an
+/// unprivileged ping chooses its identifier.
+fn preferred_port(key: &PortKey) -> u16 {
+    const FIRST_UNPRIVILEGED: u16 = 1024;
+    let has_ports = key.protocol == protocol::TCP || key.protocol == protocol::UDP;
+    let port = key.application.port;
+    if has_ports && port >= FIRST_UNPRIVILEGED { port } else { 0 }
+}
+
 fn endpoint(hop: Hop) -> Endpoint {
     Endpoint { addr: hop.addr, port: hop.port }
 }
@@ -387,21 +418,24 @@ impl Levels {
         }
     }
 
-    fn innermost(&self) -> Option<&Datagram> {
-        self.levels[..self.len].last()?.as_ref()
+    /// What the innermost header meets when all levels are taken off one after the other
+    /// (RFC 6040 §4.2). `None`: drop.
+    fn traffic_class_below(&self, outermost: u8) -> Option<u8> {
+        let levels = self.levels.iter().flatten();
+        levels
+            .map(|level| level.traffic_class)
+            .try_fold(outermost, |outer, inner| ecn::decapsulated(inner, outer))
     }
 
     /// Whether they are the exact reverse of the flow's levels behind the first box.
     fn answer<L>(&self, flow: &Flow<L>) -> bool {
         let boxes = &flow.path.hops()[1..];
-        let outer = Endpoint { addr: flow.wire.inner.addr, port: flow.wire.port };
-        self.len == boxes.len()
-            && self
-                .levels
-                .iter()
-                .flatten()
-                .zip(boxes)
-                .all(|(level, &hop)| level.src == endpoint(hop) && level.dst == outer)
+        // Answers to packets from before a change of this host's address may still be on the way.
+        let ours = [flow.outer(), Endpoint { addr: flow.wire.inner.addr, port: flow.wire.port }];
+        let matches =
+            |level: &Datagram, hop| level.src == endpoint(hop) && ours.contains(&level.dst);
+        let levels = self.levels.iter().flatten();
+        self.len == boxes.len() && levels.zip(boxes).all(|(level, &hop)| matches(level, hop))
     }
 }
 

@@ -13,6 +13,8 @@ use super::fate::Front;
 pub trait Addresses: Send + Sync {
     /// Whether this host has the address on one of its interfaces.
     fn is_own(&self, addr: Ipv4Addr) -> bool;
+    /// Whether the address belongs to a network that this host is attached to from inside.
+    fn is_inside(&self, addr: Ipv4Addr) -> bool;
 }
 
 /// Packets and octets of one direction of a flow, inner headers included.

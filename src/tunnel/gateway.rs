@@ -117,8 +117,11 @@ impl<A: Addresses> Gateway<A> {
             return Err(Fate::Dropped(Counter::KeepalivesReceived));
         }
         let mut inner = Datagram::parse(bytes)?;
-        if inner.ttl == 0 {
-            return Err(Fate::Dropped(Counter::TtlExpired));
+        match inner.transport {
+            Transport::IcmpError => return Err(Fate::Dropped(Counter::IcmpError)),
+            Transport::IcmpAnswer => return Err(Fate::Dropped(Counter::IcmpUnasked)),
+            _ if inner.ttl == 0 => return Err(Fate::Dropped(Counter::TtlExpired)),
+            _ => {}
         }
         let flow = self.flow_of(&outer, &inner, now).map_err(Fate::Dropped)?;
         take_congestion(&mut inner, bytes, outer.traffic_class)
@@ -143,6 +146,9 @@ impl<A: Addresses> Gateway<A> {
         let Some(flow) = self.live_flow(&lan, now) else {
             return Fate::Dropped(Counter::GatewayNoFlow);
         };
+        if !flow.transport.is_answered_by(datagram.transport) {
+            return Fate::Dropped(Counter::IcmpUnasked);
+        }
         flow.lifetime.note(datagram.transport, Direction::Reverse, now);
         flow.sent.add(&datagram);
         mss::clamp(&datagram, packet, self.segment_limit());
@@ -159,25 +165,19 @@ impl<A: Addresses> Gateway<A> {
         self.flows.reverse(lan).filter(|flow| flow.expires() > now)
     }
 
-    /// Whether the outer source can be a client out there (design: never an inside address).
+    /// Whether the outer source can be a client out there: never an inside address, and a private
+    /// one only where the configuration says that there are NAT boxes in front of this one.
     fn is_outer_source(&self, src: Endpoint) -> bool {
-        let inside = |addr| self.settings.exports.iter().any(|e| e.prefix.contains(&addr));
-        let allowed = |addr| self.settings.inside_sources.iter().any(|net| net.contains(&addr));
-        src.port != 0
-            && is_host(src.addr)
-            && !self.own.is_own(src.addr)
-            && (!inside(src.addr) || allowed(src.addr))
+        let exported = self.settings.exports.iter().any(|e| e.prefix.contains(&src.addr));
+        let inside = exported || is_private(src.addr) || self.own.is_inside(src.addr);
+        let allowed = || self.settings.inside_sources.iter().any(|net| net.contains(&src.addr));
+        src.port != 0 && is_host(src.addr) && !self.own.is_own(src.addr) && (!inside || allowed())
     }
 
     /// What may open a flow. Packets of a flow were admitted with its first.
     fn admit(&self, outer: &Datagram, inner: &Datagram) -> Result<(), Counter> {
         if !self.is_outer_source(outer.src) {
             return Err(Counter::GatewayBadOuterSource);
-        }
-        match inner.transport {
-            Transport::IcmpError => return Err(Counter::IcmpError),
-            Transport::IcmpAnswer => return Err(Counter::IcmpUnasked),
-            _ => {}
         }
         if !is_host(inner.src.addr) {
             return Err(Counter::GatewayBadInnerSource);
@@ -298,6 +298,12 @@ fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
             FIRST_OTHER_PORT + ((first + u32::from(n) * 251) % u32::from(span)) as u16
         }),
     )
+}
+
+/// Private use (RFC 1918) or shared address space (RFC 6598).
+fn is_private(addr: Ipv4Addr) -> bool {
+    let [first, second, ..] = addr.octets();
+    addr.is_private() || (first == 100 && second & 0xc0 == 0x40)
 }
 
 /// An address that one host can have.

@@ -153,6 +153,11 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         self.len.fetch_sub(1, Relaxed);
     }
 
+    /// Removes a flow.
+    pub(super) fn remove(&self, key: &F) {
+        self.unlink(&mut self.forward.write(key), key);
+    }
+
     /// Removes what has expired and returns how many flows that were. Writers are kept out of a
     /// shard only while there is something to remove.
     pub(super) fn expire(&self, now: Time) -> usize {

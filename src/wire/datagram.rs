@@ -52,7 +52,7 @@ pub enum Transport {
     IcmpQuery,
     /// The answer to an ICMP query; its identifier is the destination port.
     IcmpAnswer,
-    /// An ICMP error, which quotes the packet it is about.
+    /// An ICMP error, which quotes the packet it is about, or an unknown kind of ICMP.
     IcmpError,
     /// DCCP or UDP-Lite: ports and a checksum in the places of UDP's.
     UdpLike,
@@ -69,6 +69,24 @@ pub enum Flaw {
     Fragment,
     /// IP options.
     Options,
+}
+
+impl Transport {
+    /// Whether `other` can be what comes back on a flow that began with `self`.
+    pub fn is_answered_by(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::IcmpQuery, Self::IcmpAnswer) | (Self::Tcp(_), Self::Tcp(_)) => true,
+            (Self::IcmpQuery, _) => false,
+            _ => self == other,
+        }
+    }
+
+    /// Whether it is a TCP SYN without an ACK (RFC 9293 §3.5).
+    pub fn opens_connection(self) -> bool {
+        const SYN: u8 = 0x02;
+        const ACK: u8 = 0x10;
+        matches!(self, Self::Tcp(flags) if flags & (SYN | ACK) == SYN)
+    }
 }
 
 /// The parsed fields of one datagram. It holds no bytes: patches take them again.
@@ -221,8 +239,7 @@ fn ports(number: u8, segment: &[u8]) -> Result<(Transport, u16, u16), Flaw> {
         protocol::ICMP if segment.len() >= 8 => match segment[0] {
             8 | 13 | 15 | 17 => Ok((Transport::IcmpQuery, word(4), 0)),
             0 | 14 | 16 | 18 => Ok((Transport::IcmpAnswer, 0, word(4))),
-            3 | 4 | 5 | 11 | 12 => Ok((Transport::IcmpError, 0, 0)),
-            _ => Ok((Transport::Other, 0, 0)),
+            _ => Ok((Transport::IcmpError, 0, 0)),
         },
         protocol::DCCP | protocol::UDP_LITE | protocol::ICMP => Err(Flaw::Malformed),
         _ => Ok((Transport::Other, 0, 0)),

@@ -109,6 +109,65 @@ fn outer_sources_that_cannot_be_clients() {
     }
 }
 
+/// With one host exported, its neighbours are still inside; nesting is what the setting is for.
+#[test]
+fn inside_neighbours_are_no_outer_sources() {
+    let from = |src: &str, y: &crate::tunnel::Gateway<World>| {
+        let inner = udp(at("10.0.0.5:9"), at("203.0.113.130:80"), b"x");
+        arrive(y, udp(at(src), at(Y), &inner), START)
+    };
+    let exports =
+        |s: &mut crate::tunnel::gateway::Settings| s.exports = vec![export("203.0.113.130/32")];
+    let inside = vec!["203.0.113.128/25".parse().expect("a prefix")];
+    let y = gateway_in(World { inside, ..World::default() }, exports);
+    assert_eq!(from("203.0.113.131:5", &y), dropped(Counter::GatewayBadOuterSource));
+    assert!(from("203.0.113.3:5", &y).is_ok());
+    let y = gateway_with(&[], |s| {
+        exports(s);
+        s.inside_sources = vec!["10.0.0.0/8".parse().expect("a prefix")];
+    });
+    assert!(from("10.1.1.1:5", &y).is_ok());
+    assert_eq!(from("192.168.1.1:5", &y), dropped(Counter::GatewayBadOuterSource));
+}
+
+/// ICMP errors and the like name no flow, so one with identifier 0 must not let them in.
+#[test]
+fn icmp_errors_do_not_pass_for_queries() {
+    let y = gateway(&["203.0.113.1", "192.168.0.1"]);
+    let query = echo(at("10.0.0.5:0"), at("192.168.0.2:0"), b"quoted packet");
+    let arrives = |inner: &[u8]| arrive(&y, udp(at(A), at(Y), inner), START);
+    let forwarded = arrives(&query).expect("a query opens a flow");
+    for kind in [3, 5, 11, 40, 253] {
+        let mut error = query.clone();
+        error[20] = kind;
+        assert_eq!(arrives(&error), dropped(Counter::IcmpError), "type {kind}");
+        let mut back = answer(&forwarded);
+        back[20] = kind;
+        assert_eq!(reply(&y, back, START), dropped(Counter::IcmpError), "type {kind}");
+    }
+}
+
+#[test]
+fn nothing_opens_a_connection_from_outside() {
+    let a = Peer::new("198.51.100.10");
+    let b = crate::wire::Endpoint { addr: a.map("203.0.113.1:100 192.168.0.2"), port: 80 };
+    let outer = a.send(tcp_syn(at("127.0.0.1:3456"), b, &[]), START).expect("sent");
+    let (src, dst) = ends(&outer[28..]);
+    let syn = || udp(at(Y), at(A), &tcp_syn(dst, src, &[]));
+    assert!(a.receive(syn(), START).is_ok(), "simultaneous open (RFC 5382 REQ-2)");
+    assert_eq!(a.receive(syn(), START), dropped(Counter::ClientOpening));
+}
+
+/// The daemon is root, but an unprivileged ping chooses its identifier.
+#[test]
+fn identifiers_and_privileged_ports_are_not_asked_for() {
+    let a = Peer::new("198.51.100.10");
+    let b = crate::wire::Endpoint { addr: a.map("203.0.113.1:100 192.168.0.2"), port: 0 };
+    for packet in [echo(at("127.0.0.1:5353"), b, b"x"), udp(at("127.0.0.1:53"), b, b"x")] {
+        assert!(ends(&a.send(packet, START).expect("sent")).0.port >= 40_000);
+    }
+}
+
 #[test]
 fn inner_sources_that_cannot_be_hosts() {
     let y = gateway(&["203.0.113.1"]);

@@ -26,6 +26,7 @@ pub(super) fn at(text: &str) -> Endpoint {
 #[derive(Clone, Default)]
 pub(super) struct World {
     pub(super) own: HashSet<Ipv4Addr>,
+    pub(super) inside: Vec<ipnet::Ipv4Net>,
     pub(super) source: Arc<Mutex<Option<Ipv4Addr>>>,
     pub(super) epoch: Arc<AtomicU64>,
     pub(super) taken: Arc<Mutex<HashSet<u16>>>,
@@ -51,6 +52,10 @@ impl Drop for Reserved {
 impl Addresses for World {
     fn is_own(&self, addr: Ipv4Addr) -> bool {
         self.own.contains(&addr)
+    }
+
+    fn is_inside(&self, addr: Ipv4Addr) -> bool {
+        self.inside.iter().any(|net| net.contains(&addr))
     }
 }
 
@@ -130,6 +135,14 @@ pub(super) fn gateway_with(
     own: &[&str],
     change: impl FnOnce(&mut gateway::Settings),
 ) -> Gateway<World> {
+    let own = own.iter().map(|addr| addr.parse().expect("an address")).collect();
+    gateway_in(World { own, ..World::default() }, change)
+}
+
+pub(super) fn gateway_in(
+    world: World,
+    change: impl FnOnce(&mut gateway::Settings),
+) -> Gateway<World> {
     let mut settings = gateway::Settings {
         port: 100,
         exports: vec![export("192.168.0.0/24")],
@@ -139,8 +152,7 @@ pub(super) fn gateway_with(
         max_flows_per_source: 1000,
     };
     change(&mut settings);
-    let own = own.iter().map(|addr| addr.parse().expect("an address")).collect();
-    Gateway::new(settings, World { own, ..World::default() })
+    Gateway::new(settings, world)
 }
 
 pub(super) fn export(prefix: &str) -> Export {

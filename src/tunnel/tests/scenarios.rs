@@ -191,6 +191,60 @@ fn the_outer_source_follows_the_route() {
 }
 
 #[test]
+fn nested_replies_are_known_after_a_change_of_address() {
+    let a = Peer::new("198.51.100.10");
+    let b = mapped(&a, "203.0.113.1 10.0.0.9 192.168.0.2", 80);
+    let packet = udp(at("127.0.0.1:3456"), b, b"x");
+    let answers = |outer: &[u8]| {
+        let middle = udp(ends(&outer[28..]).1, ends(&outer[28..]).0, &answer(&outer[56..]));
+        udp(ends(outer).1, ends(outer).0, &middle)
+    };
+    let before = answers(&a.send(packet.clone(), START).expect("sent"));
+    *a.world.source.lock().expect("no panic") = Some("198.51.100.77".parse().expect("an address"));
+    a.world.epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let after = answers(&a.send(packet, START).expect("sent"));
+    assert!(a.receive(before, START).is_ok(), "still on its way");
+    assert_eq!(a.receive(after, START).map(drop), Ok(()));
+}
+
+#[test]
+fn congestion_on_any_level_reaches_the_application() {
+    let a = Peer::new("198.51.100.10");
+    let b = mapped(&a, "203.0.113.1 10.0.0.9 192.168.0.2", 80);
+    let mut packet = udp(at("127.0.0.1:3456"), b, b"x");
+    Datagram::parse(&packet).expect("well formed").set_traffic_class(&mut packet, 0x02);
+    let outer = a.send(packet, START).expect("sent");
+    for marked in 0..2 {
+        let mut back = answer(&outer[56..]);
+        for level in (0..2).rev() {
+            back = udp(ends(&outer[28 * level..]).1, ends(&outer[28 * level..]).0, &back);
+            let class = if level == marked { 0x03 } else { 0x02 };
+            Datagram::parse(&back).expect("well formed").set_traffic_class(&mut back, class);
+        }
+        let delivered = a.receive(back, START).expect("delivered");
+        assert_eq!(Datagram::parse(&delivered).expect("well formed").traffic_class, 0x03);
+    }
+}
+
+/// When a name's records change, its host gets another mapped address; a socket goes on.
+#[test]
+fn a_socket_goes_on_when_the_records_of_a_name_change() {
+    let a = Peer::new("198.51.100.10");
+    let app = at("127.0.0.1:5060");
+    let before = mapped(&a, PATH, 5060);
+    let paths = [PATH, "203.0.113.9 192.168.0.2"].map(|path| path.parse().expect("a path"));
+    let paths = crate::path::PathSet::new(paths.to_vec()).expect("two paths");
+    let addr = a.mappings.map("b.example", &paths, Duration::from_secs(60), START).expect("free");
+    let after = Endpoint { addr, port: 5060 };
+    assert_ne!(before, after);
+    a.send(udp(app, before, b"x"), START).expect("sent");
+    let outer = a.send(udp(app, after, b"x"), START).expect("sent to the new address");
+    let back = udp(ends(&outer).1, ends(&outer).0, &answer(&outer[28..]));
+    assert_eq!(ends(&a.receive(back, START).expect("delivered")).0, after);
+    assert_eq!(a.client.usage().0, 1);
+}
+
+#[test]
 fn congestion_and_class_survive() {
     let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
     let mut packet = udp(at("127.0.0.1:3456"), mapped(&a, PATH, 80), b"x");
