@@ -1,0 +1,29 @@
+#!/bin/bash
+# Figure 3: B is behind two NATTT boxes. Each peels one level and knows nothing of the other.
+#
+#   A 198.51.100.10 --- R --- Y 203.0.113.1 | 10.0.0.1 --- T 10.0.0.9 | 192.168.0.1 --- B 192.168.0.2
+. "$(dirname "$0")/lib.sh"
+
+internet
+host A 198.51.100.10/24 198.51.100.1 R pub
+nat_box Y 203.0.113.1 203.0.113.254 gw
+on Y ip address flush dev lan
+on Y ip address add 10.0.0.1/24 dev lan
+node T
+plug T wan 10.0.0.9/24 Y lan
+hub T lan 192.168.0.1/24
+ip -n "$PREFIX-T" route add default via 10.0.0.1
+on T sysctl -qw net.ipv4.ip_forward=1
+host B 192.168.0.2/24 192.168.0.1 T lan
+serve B
+accept_tunnelled Y
+capture T wan 'udp port 100'
+nattt_gateway Y 10.0.0.0/24
+nattt_gateway T
+nattt_client A
+
+same "This is B." "$(fetch A deep.example/)" "the page"
+matches '^198\.51\.100\.10:' "$(fetch A deep.example/whoami)" "A as B sees it"
+matches '^B saw 198\.51\.100\.10:[0-9]+: hello$' "$(ask A deep.example 7 hello)" "UDP"
+on A ping -n -c 1 -W 5 deep.example >/dev/null
+wait_for 5 "the second level at T" seen T wan '198\.51\.100\.10\.[0-9]+ > 10\.0\.0\.9\.100: UDP'
