@@ -65,6 +65,7 @@ counters! {
     GatewayFlowsFull "gateway_flows_full" "Tunnel packets that would open a flow while the table is full of answered ones; dropped."
     GatewaySourceFull "gateway_source_full" "Tunnel packets that would open more flows than one client address may have; dropped."
     GatewayConflict "gateway_conflict" "Tunnel packets of a protocol without ports to a host that another client already uses; dropped."
+    GatewayRulesMissing "gateway_rules_missing" "Tunnel packets dropped because the loaded rules are not the ones the configuration means; load them with `nattt rules apply`."
     GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."

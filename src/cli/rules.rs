@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use crate::config::{Config, Flavour, INSTALLED_PATH};
-use crate::os::firewall;
+use crate::control::Request;
+use crate::os::control::{AskError, ask};
+use crate::os::{firewall, route};
 use crate::rules;
 
 /// Print, load or remove the firewall rules.
@@ -35,7 +37,7 @@ enum Action {
     Print,
     /// Load the rules, replacing those of an earlier load.
     Apply,
-    /// Remove the rules, and nothing else.
+    /// Remove the rules, and the route of the pool unless natttd runs.
     Remove,
 }
 
@@ -57,8 +59,22 @@ fn try_run(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
             let config = read_config(&args.config)?;
             Ok(firewall::apply(&config, args.flavour.unwrap_or(config.firewall))?)
         }
-        // Asks for no configuration: it may be gone or broken by now.
-        Action::Remove => Ok(args.flavour.map_or_else(firewall::remove_all, firewall::remove)?),
+        Action::Remove => {
+            args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
+            // Needs no configuration for the rules: it may be gone or broken by now.
+            read_config(&args.config).map_or(Ok(()), |config| remove_route(&config))
+        }
+    }
+}
+
+/// Removes the pool's route that natttd leaves when it stops. One that runs looks after it itself.
+fn remove_route(config: &Config) -> Result<(), Box<dyn Error>> {
+    let Some(client) = &config.client else { return Ok(()) };
+    match ask(&config.daemon.control_socket, &Request::Status) {
+        Err(AskError::NoDaemon(_)) => route::remove(client.pool).map_err(|error| {
+            format!("the rules are removed, but not the route of the pool: {error}").into()
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -53,6 +53,10 @@ fn rules(rules: &RulesStatus) -> String {
              load them again: nattt rules apply",
             rules.found.as_deref().unwrap_or("unmarked rules")
         ),
+        RulesState::Damaged => format!(
+            "DAMAGED ({}): somebody changed them; load them again: nattt rules apply",
+            rules.wrong.as_deref().unwrap_or("not as they were loaded")
+        ),
         RulesState::Unknown => {
             format!("unknown ({expected} expected); `journalctl -u nattt` says why")
         }

@@ -36,6 +36,7 @@ fn status() -> Status {
             state: RulesState::Loaded,
             expected: "9f2c".into(),
             found: Some("9f2c".into()),
+            wrong: None,
         },
         queues: vec![
             Queue { number: 6400, purpose: "data".into(), bound: true },
@@ -130,9 +131,11 @@ Client flows:  2 of at most 262144
 fn a_status_that_needs_attention_says_what_to_do() {
     let mut status = status();
     status.rules.found = Some("0000".into());
+    status.rules.wrong = Some("chain c of table t is missing".into());
     for (state, advice) in [
         (RulesState::Missing, "nattt rules apply"),
         (RulesState::Stale, "0000 loaded, 9f2c expected"),
+        (RulesState::Damaged, "DAMAGED (chain c of table t is missing)"),
         (RulesState::Unknown, "journalctl"),
     ] {
         status.rules.state = state;

@@ -47,6 +47,9 @@ pub struct RulesStatus {
     pub expected: String,
     /// The fingerprint of the loaded rules, where one was found.
     pub found: Option<String>,
+    /// What is wrong first, where the rules are damaged; why the kernel could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong: Option<String>,
 }
 
 /// Whether the rules in the kernel are the ones the configuration means.
@@ -59,6 +62,8 @@ pub enum RulesState {
     Missing,
     /// There are others: the configuration changed since they were loaded.
     Stale,
+    /// They were, but somebody changed them since: rules are missing or added.
+    Damaged,
     /// The kernel could not be asked.
     Unknown,
 }

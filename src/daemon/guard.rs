@@ -1,5 +1,7 @@
-//! The pool fails closed: its route is open only while the rules that guard it are loaded.
+//! The pool fails closed: its route is open only while the rules that guard it are loaded, and
+//! whole. The gateway does, too: it decapsulates only then.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
@@ -7,8 +9,8 @@ use ipnet::Ipv4Net;
 use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
 use crate::os::route::{self, PoolRoute};
-use crate::os::tables;
-use crate::rules;
+use crate::os::tables::{self, Loaded};
+use crate::rules::{self, Shape};
 use crate::wire::outer::LEVEL;
 
 use super::Error;
@@ -16,8 +18,16 @@ use super::Error;
 /// Watches over rules and route.
 pub(super) struct Guard {
     flavour: Flavour,
+    shape: Shape,
     pool: Option<(Ipv4Net, PoolRoute)>,
-    status: Mutex<RulesStatus>,
+    seen: Mutex<Seen>,
+    loaded: AtomicBool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    status: RulesStatus,
+    table: Option<u64>,
 }
 
 impl Guard {
@@ -27,35 +37,61 @@ impl Guard {
             (client.pool, PoolRoute::Open { mtu })
         });
         let expected = rules::fingerprint(config, config.firewall);
-        let status = RulesStatus { state: RulesState::Unknown, expected, found: None };
-        Self { flavour: config.firewall, pool, status: Mutex::new(status) }
+        let status = RulesStatus { state: RulesState::Unknown, expected, found: None, wrong: None };
+        Self {
+            flavour: config.firewall,
+            shape: rules::shape(config, config.firewall),
+            pool,
+            seen: Mutex::new(Seen { status, table: None }),
+            loaded: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn status(&self) -> RulesStatus {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen().status
     }
 
-    /// Looks at the rules and sets the route accordingly. `true` if the rules are newly loaded.
+    /// Whether the rules were loaded and whole at the last look. Asked for every tunnel packet.
+    pub(super) fn loaded(&self) -> bool {
+        self.loaded.load(Relaxed)
+    }
+
+    /// Looks at the rules and sets the route accordingly. `true` if the rules are newly loaded,
+    /// also when they were before: nft's sets are then empty.
     pub(super) fn check(&self) -> Result<bool, Error> {
-        let before = self.status();
-        let mut now = before.clone();
-        (now.state, now.found) = match tables::loaded_fingerprint(self.flavour) {
-            Ok(None) => (RulesState::Missing, None),
-            Ok(Some(found)) if found == before.expected => (RulesState::Loaded, Some(found)),
-            Ok(Some(found)) => (RulesState::Stale, Some(found)),
-            Err(error) => {
-                log::warn!("asking the kernel for the loaded rules: {error}");
-                (RulesState::Unknown, None)
+        let before = self.seen();
+        let now = self.look(&before.status.expected);
+        let open = now.status.state == RulesState::Loaded;
+        self.loaded.store(open, Relaxed);
+        if now.status != before.status {
+            self.report(&now.status);
+        }
+        let anew = now != before;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        self.set_route(open)?;
+        Ok(anew && open)
+    }
+
+    fn seen(&self) -> Seen {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn look(&self, expected: &str) -> Seen {
+        let loaded = tables::loaded(self.flavour, &self.shape);
+        let table = loaded.as_ref().ok().and_then(|loaded| loaded.table);
+        let (state, found, wrong) = match loaded {
+            Err(error) => (RulesState::Unknown, None, Some(error.to_string())),
+            Ok(Loaded { fingerprint: None, .. }) => (RulesState::Missing, None, None),
+            Ok(Loaded { fingerprint: Some(found), .. }) if found != expected => {
+                (RulesState::Stale, Some(found), None)
+            }
+            Ok(Loaded { fingerprint, fault: None, .. }) => (RulesState::Loaded, fingerprint, None),
+            Ok(Loaded { fingerprint, fault: Some(fault), .. }) => {
+                (RulesState::Damaged, fingerprint, Some(fault.to_string()))
             }
         };
-        let changed = now.state != before.state;
-        if changed {
-            self.report(&now);
-            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = now.clone();
-        }
-        let open = now.state == RulesState::Loaded;
-        self.set_route(open)?;
-        Ok(changed && open)
+        let expected = expected.to_owned();
+        Seen { status: RulesStatus { state, expected, found, wrong }, table }
     }
 
     fn set_route(&self, open: bool) -> Result<(), Error> {
@@ -78,7 +114,16 @@ impl Guard {
                 "rules: made from another configuration; load them with `nattt rules apply`; \
                  {consequence}"
             ),
-            RulesState::Unknown => {}
+            RulesState::Damaged => log::warn!(
+                "rules: changed by somebody: {}; load them again with `nattt rules apply`; \
+                 {consequence}",
+                status.wrong.as_deref().unwrap_or_default()
+            ),
+            RulesState::Unknown => log::warn!(
+                "rules: the kernel does not say what is loaded: {}; natttd asks again every \
+                 second; {consequence}",
+                status.wrong.as_deref().unwrap_or_default()
+            ),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::events::Events;
 use crate::os::network::Network;
-use crate::os::{state, tables};
+use crate::os::{sets, state};
 use crate::path::Hop;
 
 use super::guard::Guard;
@@ -23,6 +23,9 @@ use super::{Error, Roles};
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Without events (a firewall that nf_tables does not know of), rules are looked at this often.
 const CHECK_RULES: Duration = Duration::from_secs(30);
+/// While they are not as they should be, this often: iptables' tables are loaded one by one, and a
+/// look in between may be wrong.
+const CHECK_BAD_RULES: Duration = Duration::from_secs(1);
 
 pub(super) struct Housekeeping {
     pub(super) roles: Arc<Roles>,
@@ -93,7 +96,8 @@ impl Housekeeping {
             log::warn!("reading this host's addresses: {error}");
         }
         let uptime = self.clock.now().since(self.clock.started());
-        let due = uptime.saturating_sub(progress.rules_checked) >= CHECK_RULES;
+        let interval = if self.guard.loaded() { CHECK_RULES } else { CHECK_BAD_RULES };
+        let due = uptime.saturating_sub(progress.rules_checked) >= interval;
         if self.firewall.any() || due {
             progress.rules_checked = uptime;
             if self.guard.check()? {
@@ -140,7 +144,7 @@ impl Housekeeping {
             .iter()
             .flat_map(|mapping| mapping.paths().paths().iter().map(|path| path.first()))
             .collect();
-        match tables::fill_sets(&mapped, &gateways.into_iter().collect::<Vec<_>>()) {
+        match sets::fill(&mapped, &gateways.into_iter().collect::<Vec<_>>()) {
             Ok(()) => progress.filled = Some(generation),
             Err(error) => log::debug!("filling the sets of the firewall table: {error}"),
         }

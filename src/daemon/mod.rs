@@ -191,9 +191,10 @@ impl Shared {
     }
 
     fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {
-        let Self { roles, counters, clock, stop, .. } = self.clone();
+        let Self { roles, guard, counters, clock, stop, .. } = self.clone();
         let number = queue.number();
-        let worker = Worker { queue, roles, counters, clock, mark: config.mark.bit(), stop };
+        let mark = config.mark.bit();
+        let worker = Worker { queue, roles, guard, counters, clock, mark, stop };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

@@ -10,6 +10,7 @@ use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
 use super::Roles;
+use super::guard::Guard;
 use super::stop::Stop;
 
 /// Packets per receive. More would only wait longer for the first verdict.
@@ -21,6 +22,7 @@ const SEND_OCTETS: usize = 512 << 10;
 pub(super) struct Worker {
     pub(super) queue: Queue,
     pub(super) roles: Arc<Roles>,
+    pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
     pub(super) mark: u32,
@@ -73,6 +75,9 @@ impl Worker {
         front.clear();
         let fate = if truncated {
             Fate::Dropped(Counter::Truncated)
+        } else if hook == Hook::Prerouting && !self.guard.loaded() {
+            // Half of the rules would forward inner packets past the other half.
+            Fate::Dropped(Counter::GatewayRulesMissing)
         } else {
             self.roles.process(hook, bytes, front, now)
         };

@@ -13,6 +13,7 @@ pub mod network;
 pub mod nfqueue;
 pub mod ports;
 pub mod route;
+pub mod sets;
 pub mod state;
 pub mod sysctl;
 pub mod tables;

@@ -1,167 +1,218 @@
-//! What the kernel has loaded of our firewall rules, and the sets that the daemon fills in them.
-#![allow(unsafe_code, reason = "flushing a set and concatenated keys go past crate nftnl")]
+//! What the kernel has loaded of our firewall rules (linux/netfilter/nf_tables.h).
+//!
+//! For the iptables flavour this sees what iptables-nft loads; iptables-legacy keeps its rules
+//! where nf_tables does not look.
 
-use std::ffi::{CString, c_char, c_void};
+use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
 
-use nftnl::set::{Set, SetKey};
-use nftnl::{Batch, FinalizedBatch, MsgType, NlMsg, ProtoFamily, Table};
+use nftnl::ProtoFamily;
 
+use super::netlink::Request;
+use super::nfqueue::attributes;
 use crate::config::Flavour;
-use crate::path::Hop;
-use crate::rules::{IPTABLES_PREFIX, NFT_TABLE};
+use crate::rules::{Chain, Fault, IPTABLES_PREFIX, NFT_TABLE, Shape};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFT_MSG_GETTABLE: u16 = 1;
 const NFT_MSG_GETCHAIN: u16 = 4;
+const NFT_MSG_GETRULE: u16 = 7;
+
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const NLMSG_HEADER: usize = 16;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_EXPRESSIONS: u16 = 4;
+const NFTA_EXPR_NAME: u16 = 1;
+const NFTA_EXPR_DATA: u16 = 2;
+const NFTA_IMMEDIATE_DATA: u16 = 2;
+const NFTA_DATA_VERDICT: u16 = 2;
+const NFTA_VERDICT_CHAIN: u16 = 2;
+/// No chain of such a table sees packets.
+const NFT_TABLE_F_DORMANT: u32 = 0x1;
+/// Octets of nfgenmsg, before the attributes.
 const NFGENMSG: usize = 4;
 
-/// The fingerprint that the loaded rules carry, or `None` if ours are not loaded.
-///
-/// For the iptables flavour this sees what iptables-nft loads; iptables-legacy keeps its rules
-/// where nf_tables does not look.
-pub fn loaded_fingerprint(flavour: Flavour) -> io::Result<Option<String>> {
-    let (family, table, prefix) = match flavour {
+/// The rules in the kernel, as far as they are ours.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The fingerprint that they carry, or `None` if ours are not loaded.
+    pub fingerprint: Option<String>,
+    /// What they lack to have the expected shape, or have too much.
+    pub fault: Option<Fault>,
+    /// The handle of their table: another one after nft's text was loaded anew.
+    pub table: Option<u64>,
+}
+
+/// Looks at the loaded rules.
+pub fn loaded(flavour: Flavour, expected: &Shape) -> io::Result<Loaded> {
+    let (family, home, prefix) = match flavour {
         Flavour::Nft => (ProtoFamily::Inet, NFT_TABLE, "config_"),
         Flavour::Iptables => (ProtoFamily::Ipv4, "raw", IPTABLES_PREFIX),
     };
-    let chains = chains(family as u8)?;
-    let fingerprint = |name: &str| {
-        let hex = name.strip_prefix(prefix)?;
-        (hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_owned())
+    let tables = awake_tables(family)?;
+    let mut chains = chains(family)?;
+    chains.retain(|chain| tables.contains_key(&chain.table));
+    let at_home = chains.iter().filter(|chain| chain.table == home);
+    let fingerprint =
+        at_home.filter_map(|chain| fingerprint(chain.name.strip_prefix(prefix)?)).next();
+    let fault = expected.fault(&seen(family, expected, &chains)?);
+    Ok(Loaded { fingerprint, fault, table: tables.get(home).copied() })
+}
+
+fn fingerprint(hex: &str) -> Option<String> {
+    (hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| hex.to_owned())
+}
+
+/// The kernel's state of all that is expected. Other people's rules, of which there may be very
+/// many, are read only in the chains that must jump to ours.
+fn seen(family: ProtoFamily, expected: &Shape, chains: &[Chain]) -> io::Result<Shape> {
+    let mut seen = Shape::default();
+    for chain in expected.chains.keys().filter(|chain| chains.contains(chain)) {
+        seen.chains.insert(chain.clone(), rules(family, chain)?.len());
+    }
+    for jump in expected.jumps.iter().filter(|(from, _)| chains.contains(from)) {
+        let (from, to) = jump;
+        if rules(family, from)?.iter().any(|rule| jumps_to(rule, to)) {
+            seen.jumps.insert(jump.clone());
+        }
+    }
+    Ok(seen)
+}
+
+/// Name and handle of every table of a family that is not dormant.
+fn awake_tables(family: ProtoFamily) -> io::Result<BTreeMap<String, u64>> {
+    let tables = request(NFT_MSG_GETTABLE, family).dump(mnl::Bus::Netfilter)?;
+    Ok(tables.iter().filter_map(|table| awake_table(table.get(NFGENMSG..)?)).collect())
+}
+
+fn awake_table(table: &[u8]) -> Option<(String, u64)> {
+    let flags = value(table, NFTA_TABLE_FLAGS).and_then(|value| value.try_into().ok());
+    let dormant = u32::from_be_bytes(flags.unwrap_or_default()) & NFT_TABLE_F_DORMANT != 0;
+    let handle = value(table, NFTA_TABLE_HANDLE).and_then(|value| value.try_into().ok());
+    let handle = u64::from_be_bytes(handle.unwrap_or_default());
+    (!dormant).then_some((text(value(table, NFTA_TABLE_NAME)?), handle))
+}
+
+/// All chains of a family.
+fn chains(family: ProtoFamily) -> io::Result<Vec<Chain>> {
+    let chains = request(NFT_MSG_GETCHAIN, family).dump(mnl::Bus::Netfilter)?;
+    Ok(chains.iter().filter_map(|chain| chain_of(chain.get(NFGENMSG..)?)).collect())
+}
+
+fn chain_of(chain: &[u8]) -> Option<Chain> {
+    let table = text(value(chain, NFTA_CHAIN_TABLE)?);
+    Some(Chain { table, name: text(value(chain, NFTA_CHAIN_NAME)?) })
+}
+
+/// The rules of a chain: the attributes of each.
+fn rules(family: ProtoFamily, chain: &Chain) -> io::Result<Vec<Vec<u8>>> {
+    let string = |text: &str| [text.as_bytes(), &[0]].concat();
+    let (table, name) = (string(&chain.table), string(&chain.name));
+    let rules = request(NFT_MSG_GETRULE, family)
+        .attribute(NFTA_RULE_TABLE, &table)
+        .attribute(NFTA_RULE_CHAIN, &name)
+        .dump(mnl::Bus::Netfilter)?;
+    // Old kernels list every rule of the family whatever they are asked.
+    let wanted = |rule: &&[u8]| {
+        value(rule, NFTA_RULE_TABLE) == Some(&table) && value(rule, NFTA_RULE_CHAIN) == Some(&name)
     };
-    Ok(chains.iter().filter(|(of, _)| of == table).find_map(|(_, name)| fingerprint(name)))
+    let rules = rules.iter().filter_map(|rule| rule.get(NFGENMSG..));
+    Ok(rules.filter(wanted).map(<[u8]>::to_vec).collect())
 }
 
-/// All chains of a family: table and name.
-fn chains(family: u8) -> io::Result<Vec<(String, String)>> {
-    let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
-    let mut request = ((NLMSG_HEADER + NFGENMSG) as u32).to_ne_bytes().to_vec();
-    request.extend((NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN).to_ne_bytes());
-    request.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    request.extend([0; 8]);
-    request.extend([family, 0, 0, 0]);
-    socket.send(&request)?;
-    let mut chains = Vec::new();
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let received = socket.recv_raw(&mut buffer)?;
-        for message in messages(&buffer[..received]) {
-            match message {
-                (NLMSG_DONE, _) => return Ok(chains),
-                (NLMSG_ERROR, body) => return Err(error_of(body)),
-                (_, body) => chains.extend(body.get(NFGENMSG..).and_then(chain_of)),
-            }
+/// Whether a rule takes every packet to chain `to`: it counts at most, before it does.
+fn jumps_to(rule: &[u8], to: &str) -> bool {
+    let expressions = value(rule, NFTA_RULE_EXPRESSIONS).unwrap_or_default();
+    let mut found = false;
+    for (_, _, expression) in attributes(expressions) {
+        match value(expression, NFTA_EXPR_NAME).map(text).as_deref() {
+            Some("counter") => {}
+            Some("immediate") => found = target(expression).as_deref() == Some(to),
+            _ => return false,
         }
     }
+    found
 }
 
-/// The messages of a received buffer: type and body.
-fn messages(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let octets = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
-        let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
-        let body = bytes.get(NLMSG_HEADER..octets)?;
-        bytes = bytes.get(octets.next_multiple_of(4)..).unwrap_or(&[]);
-        Some((kind, body))
-    })
+/// The chain that an `immediate` expression names.
+fn target(expression: &[u8]) -> Option<String> {
+    let way = [NFTA_EXPR_DATA, NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CHAIN];
+    way.into_iter().try_fold(expression, value).map(text)
 }
 
-fn error_of(body: &[u8]) -> io::Error {
-    let errno = body.first_chunk().map_or(-libc::EPROTO, |errno| i32::from_ne_bytes(*errno));
-    io::Error::from_raw_os_error(-errno)
+fn request(message: u16, family: ProtoFamily) -> Request {
+    Request::new(NFNL_SUBSYS_NFTABLES << 8 | message, 0, &[family as u8, 0, 0, 0])
 }
 
-fn chain_of(attributes: &[u8]) -> Option<(String, String)> {
-    let (mut table, mut name) = (None, None);
-    for (kind, _, value) in super::nfqueue::attributes(attributes) {
-        let text =
-            || String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned();
-        match kind {
-            NFTA_CHAIN_TABLE => table = Some(text()),
-            NFTA_CHAIN_NAME => name = Some(text()),
-            _ => {}
+/// The value of an attribute.
+fn value(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(kind, _, value)| (kind == wanted).then_some(value))
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value)).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+        let name = attribute(NFTA_EXPR_NAME, format!("{name}\0").as_bytes());
+        attribute(1, &[name, attribute(NFTA_EXPR_DATA, data)].concat())
+    }
+
+    fn jump(to: &str) -> Vec<u8> {
+        let code = attribute(1, &(-3i32).to_be_bytes());
+        let chain = attribute(NFTA_VERDICT_CHAIN, format!("{to}\0").as_bytes());
+        let verdict = attribute(NFTA_DATA_VERDICT, &[code, chain].concat());
+        expression("immediate", &attribute(NFTA_IMMEDIATE_DATA, &verdict))
+    }
+
+    fn rule(expressions: &[Vec<u8>]) -> Vec<u8> {
+        attribute(NFTA_RULE_EXPRESSIONS, &expressions.concat())
+    }
+
+    #[test]
+    fn only_an_unconditional_jump_to_the_chain_itself_counts() {
+        let counter = expression("counter", &[]);
+        assert!(jumps_to(&rule(&[counter.clone(), jump("NATTT-OUTPUT")]), "NATTT-OUTPUT"));
+        assert!(!jumps_to(&rule(&[counter.clone(), jump("NATTT-OUTPUT2")]), "NATTT-OUTPUT"));
+        let conditional = [expression("payload", &[]), counter, jump("NATTT-OUTPUT")];
+        assert!(!jumps_to(&rule(&conditional), "NATTT-OUTPUT"));
+        assert!(!jumps_to(&rule(&[]), "NATTT-OUTPUT"));
+    }
+
+    #[test]
+    fn a_dormant_table_does_not_count() {
+        let table = |flags: u32| {
+            let name = attribute(NFTA_TABLE_NAME, b"nattt\0");
+            let flags = attribute(NFTA_TABLE_FLAGS, &flags.to_be_bytes());
+            [name, flags, attribute(NFTA_TABLE_HANDLE, &7u64.to_be_bytes())].concat()
+        };
+        assert_eq!(awake_table(&table(0)), Some(("nattt".into(), 7)));
+        assert_eq!(awake_table(&table(1)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
+            jumps_to(&bytes, "NATTT-OUTPUT");
+            awake_table(&bytes);
+            chain_of(&bytes);
         }
     }
-    Some((table?, name?))
-}
-
-/// `addr . port`, as in `type ipv4_addr . inet_service`.
-struct Gateway(Hop);
-
-impl SetKey for Gateway {
-    // nft packs the types of a concatenation six bits each: ipv4_addr is 7, inet_service 13.
-    const TYPE: u32 = 7 << 6 | 13;
-    const LEN: u32 = 8;
-
-    fn data(&self) -> Box<[u8]> {
-        // Every part is padded to four octets.
-        [&self.0.addr.octets()[..], &self.0.port.to_be_bytes(), &[0, 0]].concat().into()
-    }
-}
-
-/// All elements of a set, to be deleted.
-struct Elements<'s, 't, K>(&'s Set<'t, K>);
-
-// SAFETY: `write` builds one complete message in the buffer it is given, which crate nftnl makes
-// large enough for the largest message.
-unsafe impl<K> NlMsg for Elements<'_, '_, K> {
-    unsafe fn write(&self, buffer: *mut c_void, seq: u32, _: MsgType) {
-        let kind = libc::NFT_MSG_DELSETELEM as u16;
-        let family = self.0.get_family() as u16;
-        // SAFETY: `buffer` is large enough and the set lives as long as the borrow. A message
-        // without elements means all of them.
-        unsafe {
-            let header = nftnl_sys::nftnl_nlmsg_build_hdr(
-                buffer.cast::<c_char>(),
-                kind,
-                family,
-                libc::NLM_F_ACK as u16,
-                seq,
-            );
-            nftnl_sys::nftnl_set_elems_nlmsg_build_payload(header, self.0.as_ptr().as_ptr());
-        }
-    }
-}
-
-/// Replaces the contents of the sets `mapped` and `gateways` in nft's table, in one transaction.
-pub fn fill_sets(mapped: &[Ipv4Addr], gateways: &[Hop]) -> io::Result<()> {
-    let table = CString::new(NFT_TABLE).map_err(io::Error::other)?;
-    let table = Table::new(table, ProtoFamily::Inet);
-    let mut batch = Batch::new();
-    let mut mapped_set = Set::new_named(c"mapped", 1, &table, ProtoFamily::Inet);
-    replace(&mut batch, &mut mapped_set, mapped);
-    let keys: Vec<Gateway> = gateways.iter().copied().map(Gateway).collect();
-    let mut gateway_set = Set::new_named(c"gateways", 2, &table, ProtoFamily::Inet);
-    replace(&mut batch, &mut gateway_set, &keys);
-    commit(&batch.finalize())
-}
-
-fn replace<K: SetKey>(batch: &mut Batch, set: &mut Set<'_, K>, keys: &[K]) {
-    batch.add(&Elements(set), MsgType::Del);
-    keys.iter().for_each(|key| set.add(key));
-    if !keys.is_empty() {
-        batch.add_iter(set.elems_iter(), MsgType::Add);
-    }
-}
-
-fn commit(batch: &FinalizedBatch) -> io::Result<()> {
-    let socket = mnl::Socket::new(mnl::Bus::Netfilter)?;
-    socket.send_all(batch)?;
-    let mut expected = batch.sequence_numbers();
-    let mut buffer = vec![0; 64 << 10];
-    while !expected.is_empty() {
-        for message in socket.recv(&mut buffer)? {
-            let seq = expected.next().unwrap_or_default();
-            mnl::cb_run(message?, seq, socket.portid())?;
-        }
-    }
-    Ok(())
 }

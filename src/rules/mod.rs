@@ -29,17 +29,20 @@
 //! every start.
 //!
 //! The text names the configuration it was made from by an empty chain: `config_<16 hex digits>`
-//! in nft's table, `NATTT-<16 hex digits>` in iptables' raw table.
+//! in nft's table, `NATTT-<16 hex digits>` in iptables' raw table. That chain survives a flush of the
+//! others, so the daemon also compares their [`shape`].
 
 mod fnv;
 mod iptables;
 mod nft;
 mod replace;
+mod shape;
 mod timeouts;
 
 pub use iptables::{PREFIX as IPTABLES_PREFIX, render_ip6tables};
 pub use nft::{TABLE as NFT_TABLE, remove as nft_removal};
 pub use replace::{removal, replacement};
+pub use shape::{Chain, Fault, Shape, shape};
 pub use timeouts::{TIMEOUTS, TimeoutPolicy};
 
 use crate::config::{Config, Flavour};

@@ -27,7 +27,7 @@ pub fn removal(saved: &str) -> String {
 }
 
 /// The lines of each `*table` up to its `COMMIT`, comments left out.
-fn sections(text: &str) -> Vec<(&str, Vec<&str>)> {
+pub(super) fn sections(text: &str) -> Vec<(&str, Vec<&str>)> {
     let mut sections: Vec<(&str, Vec<&str>)> = Vec::new();
     for line in text.lines().map(str::trim) {
         if let Some(table) = line.strip_prefix('*') {
