@@ -15,6 +15,7 @@
 #
 #   ROUNDS=7 DURATION=4 tests/bench.sh         seconds per measurement
 #   CASES="plain nattt" METRICS="tcp_up rtt" REGIMES="offloads frames" picks some
+#   WORKERS=1 NATTT_BIN=...                    another number of workers, other binaries
 #   PERF=tcp_up tests/bench.sh                 /tmp/bench-REGIME-ROUND-tcp_up.perf for `perf report`
 
 set -euo pipefail
@@ -97,8 +98,13 @@ tunnel() {
 {"version":1,"mappings":[{"address":"127.64.0.9","paths":["203.0.113.1:100 192.168.0.2"],
 "names":["b.example."],"expires_ms":9999999999999,"last_used_ms":1}]}
 JSON
-    nattt_gateway Y
-    nattt_client A
+    gateway_config Y
+    client_config A
+    local name
+    for name in Y A; do
+        [ -z "${WORKERS:-}" ] || printf '[queues]\nworkers = %s\n' "$WORKERS" >>"$RUN/$name.toml"
+        start_natttd "$name"
+    done
 }
 
 # iperf_server ADDRESS: one for each address, because a wildcard socket would answer UDP from the
