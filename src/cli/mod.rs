@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::control::{Reply, Request};
+use crate::control::{Reply, Request, pretty};
 use crate::os::control::{AskError, DEFAULT_PATH, ask};
 
 /// Something went wrong; the message says what.
@@ -103,7 +103,7 @@ impl From<AskError> for Failure {
 /// What the command prints.
 fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
     let reply = ask(&global.socket, &question.request())?;
-    if global.json { json(&reply) } else { question.render(&reply) }
+    if global.json { Ok(pretty(&reply)) } else { question.render(&reply) }
 }
 
 impl Question {
@@ -130,12 +130,6 @@ impl Question {
             }),
         }
     }
-}
-
-fn json(reply: &Reply) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(reply);
-    text.map(|text| text + "\n")
-        .map_err(|e| Failure { status: FAILED, message: format!("cannot print the answer: {e}") })
 }
 
 /// Prints to standard output. Whoever reads may stop reading (`nattt flows | head`).

@@ -99,7 +99,7 @@ mod tests {
             cells.iter().for_each(|cell| table.row([cell.clone(), cell.clone()]));
             let text = table.render();
             prop_assert_eq!(text.lines().count(), cells.len() + 1);
-            prop_assert!(text.bytes().all(|octet| octet == b'\n' || (b' '..=b'~').contains(&octet)));
+            prop_assert!(text.bytes().all(|octet| matches!(octet, b'\n' | b' '..=b'~')));
         }
     }
 }

@@ -37,11 +37,15 @@ impl std::error::Error for LineError {}
 
 /// Writes a request or a reply as one line, line end included.
 pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
-    let body = Versioned { version: VERSION, body };
     // Messages are plain data with text keys: they have no form that JSON lacks.
-    let mut line = serde_json::to_vec(&body).unwrap_or_default();
+    let mut line = serde_json::to_vec(&Versioned::new(body)).unwrap_or_default();
     line.push(b'\n');
     line
+}
+
+/// Writes a reply for people and scripts: the same object as on the wire, over many lines.
+pub fn pretty<T: Serialize>(body: &T) -> String {
+    serde_json::to_string_pretty(&Versioned::new(body)).unwrap_or_default() + "\n"
 }
 
 /// Reads a request or a reply from one line, with or without its line end.
@@ -60,6 +64,12 @@ struct Versioned<'a, T> {
     version: u64,
     #[serde(flatten)]
     body: &'a T,
+}
+
+impl<'a, T> Versioned<'a, T> {
+    fn new(body: &'a T) -> Self {
+        Self { version: VERSION, body }
+    }
 }
 
 #[cfg(test)]
@@ -117,7 +127,8 @@ mod tests {
             let reply = Reply::Error { message };
             let line = encode(&reply);
             prop_assert_eq!(line.iter().filter(|&&octet| octet == b'\n').count(), 1);
-            prop_assert_eq!(decode(&line), Ok(reply));
+            prop_assert_eq!(decode(&line), Ok(reply.clone()));
+            prop_assert_eq!(decode(pretty(&reply).as_bytes()), Ok(reply));
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The control protocol: what `nattt` asks `natttd`, and the answers.
 //!
 //! One JSON object a line over a UNIX stream socket, one reply line for each request line:
-//! `{"version":1,"request":"flows","limit":100}` is answered by `{"version":1,"reply":"flows",...}`.
+//! `{"version":1,"request":"flows","limit":100}` is answered by
+//! `{"version":1,"reply":"flows","total":0,"flows":[]}`.
 
 mod endpoint;
 mod flow;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use flow::{Ends, Flow, Leg, Traffic};
-pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode};
+pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode, pretty};
 pub use mapping::{Mapping, MappingState};
 pub use status::{Queue, Role, RulesState, RulesStatus, Status, Usage};
 

@@ -38,10 +38,15 @@ pub(super) struct Housekeeping {
     pub(super) stop: Arc<Stop>,
 }
 
-/// What was done up to when.
+/// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
+const SAVE_TIMES: Duration = Duration::from_secs(60);
+
+/// What was done up to when, by generation of the mapping table or time since the start.
 #[derive(Default)]
 struct Progress {
     saved: u64,
+    saved_addresses: u64,
+    saved_at: Duration,
     filled: Option<u64>,
     evicted: u64,
     rules_checked: Duration,
@@ -51,7 +56,11 @@ struct Progress {
 impl Housekeeping {
     /// Goes on until a stop is requested; then it saves what outlives the daemon.
     pub(super) fn run(&self) -> Result<(), Error> {
-        let mut progress = Progress { saved: self.mappings.generation(), ..Progress::default() };
+        let mut progress = Progress {
+            saved: self.mappings.generation(),
+            saved_addresses: self.mappings.address_generation(),
+            ..Progress::default()
+        };
         while !self.stop.requested() {
             self.wait()?;
             self.changes(&mut progress)?;
@@ -108,7 +117,7 @@ impl Housekeeping {
             }
             self.mappings.expire(now);
             self.fill_sets(progress);
-            self.save(progress);
+            self.save_if_due(progress);
         }
         if let Some(gateway) = &self.roles.gateway {
             gateway.expire(now);
@@ -137,7 +146,17 @@ impl Housekeeping {
         }
     }
 
+    /// A new address is saved at once, newer times of old ones now and then.
+    fn save_if_due(&self, progress: &mut Progress) {
+        let changed = self.mappings.address_generation() != progress.saved_addresses;
+        if changed || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
+            self.save(progress);
+        }
+    }
+
     fn save(&self, progress: &mut Progress) {
+        progress.saved_addresses = self.mappings.address_generation();
+        progress.saved_at = progress.ticked;
         let generation = self.mappings.generation();
         if generation == progress.saved {
             return;

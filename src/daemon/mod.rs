@@ -252,10 +252,11 @@ impl Drop for StopAtEnd {
 
 /// Waits for all threads and returns the first error.
 fn join(threads: Vec<Thread>) -> Result<(), Error> {
-    threads.into_iter().fold(Ok(()), |result, Thread { name, handle }| {
-        let ended = handle.join().unwrap_or(Err(Error::Thread(name)));
-        result.and(ended)
-    })
+    let mut result = Ok(());
+    for Thread { name, handle } in threads {
+        result = result.and(handle.join().unwrap_or(Err(Error::Thread(name))));
+    }
+    result
 }
 
 fn bind_queue(number: u16, options: Options) -> Result<Queue, Error> {

@@ -17,6 +17,9 @@ use crate::{tunnel, wire};
 use super::Roles;
 use super::guard::Guard;
 
+/// The most flows in one answer: it is built in memory.
+const MAX_FLOWS: usize = 100_000;
+
 /// What is asked for.
 pub(super) struct Report {
     pub(super) config: Config,
@@ -78,6 +81,7 @@ impl Report {
     }
 
     fn flows(&self, limit: usize) -> Reply {
+        let limit = limit.min(MAX_FLOWS);
         let now = self.clock.now();
         let mut flows = Vec::new();
         let mut total = 0;

@@ -201,6 +201,28 @@ fn the_newest_mapping_of_a_name_is_found_after_a_restart() {
     assert_eq!(after.named("b.example.").map(|mapping| mapping.addr()), newest);
 }
 
+#[test]
+fn a_pinned_mapping_stays_while_another_worker_wants_its_address() {
+    let mappings = Mappings::new("127.64.0.0/30".parse().expect("a network"), 2, Duration::ZERO);
+    let addr = mappings.map("b.example.", &set(0), Duration::ZERO, at(0)).expect("an address");
+    std::thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            for number in (0..20).cycle().take(4000) {
+                let _ = mappings.map("b.example.", &set(number), Duration::ZERO, at(0));
+                mappings.expire(at(0));
+            }
+        });
+        while !churn.is_finished() {
+            let Some(mapping) = mappings.lookup(addr) else { continue };
+            if mapping.pin() {
+                let holder = mappings.lookup(addr).expect("a pinned mapping");
+                assert!(Arc::ptr_eq(&holder, &mapping));
+                mapping.unpin(at(0));
+            }
+        }
+    });
+}
+
 /// What may happen to a table.
 #[derive(Debug, Clone)]
 enum Op {

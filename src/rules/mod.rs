@@ -24,6 +24,10 @@
 //! anything else would let a listener on this host answer for the remote one; for the gateway,
 //! replies would leave unencapsulated. DNS has it: names must resolve without the daemon.
 //!
+//! Loading nft's text anew deletes its timeout objects, so connections that live then go on with the
+//! kernel's own timeouts (iptables' policies stay): load when the configuration changed, not at
+//! every start.
+//!
 //! The text names the configuration it was made from by an empty chain: `config_<16 hex digits>`
 //! in nft's table, `NATTT-<16 hex digits>` in iptables' raw table.
 

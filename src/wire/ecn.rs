@@ -37,7 +37,7 @@ mod tests {
         ];
         for (inner, results) in rows {
             for (outer, result) in columns.into_iter().zip(results) {
-                let dscp = 0b101110_00;
+                let dscp = 0xb8;
                 assert_eq!(decapsulated(dscp | inner, outer), result.map(|ecn| dscp | ecn));
             }
         }

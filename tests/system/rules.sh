@@ -81,18 +81,19 @@ listing() {
   else { y iptables-save; y ip6tables-save; } | sed -E '/^#/d; s/\[[0-9]+:[0-9]+\]//'; fi
 }
 
-# Packets counted by the rule that contains all of the given texts.
-packets() {
+# Packets counted by the first rule of a chain that contains all of the given texts.
+packets() { # CHAIN TEXT...
   local rules text
-  if [ "$flavour" = nft ]; then rules=$(y nft list table inet nattt | sed -nE 's/^(.*)counter packets ([0-9]+).*bytes [0-9]+(.*)$/\2 \1\3/p')
-  else rules=$(y iptables-save -c | sed -nE 's/^\[([0-9]+):[0-9]+\] (.*)$/\1 \2/p'); fi
-  for text; do rules=$(grep -F -- "$text" <<<"$rules"); done
+  if [ "$flavour" = nft ]; then
+    rules=$(y nft list chain inet nattt "$1" | sed -nE 's/^(.*)counter packets ([0-9]+).*bytes [0-9]+(.*)$/\2 \1\3/p')
+  else
+    rules=$(y iptables-save -c | sed -nE 's/^\[([0-9]+):[0-9]+\] (.*)$/\1 \2/p' | grep -F -- "-A $1 ")
+  fi
+  for text in "${@:2}"; do rules=$(grep -F -- "$text" <<<"$rules"); done
   awk 'NR == 1 { print $1 }' <<<"$rules"
 }
 counted() { [ "$(packets "$@")" -ge 1 ]; }
 uncounted() { [ "$(packets "$@")" = 0 ]; }
-
-by() { if [ "$flavour" = nft ]; then echo "$1"; else echo "$2"; fi; }
 
 loading() {
   listing >"$work/before"
@@ -119,14 +120,15 @@ loading() {
 
 client() {
   y bash -c 'echo > /dev/udp/127.64.0.1/7777' || true
-  check "packets to the pool are queued" counted "$(by 'ip daddr 127.64.0.0/10' '-d 127.64.0.0/10')" "$(by queue NFQUEUE)"
-  check "and do not pass without the daemon" uncounted "$(by 'ip daddr 127.64.0.0/10' '-d 127.64.0.0/10')" "$(by admin-prohibited admin-prohibited)"
+  check "packets to the pool are queued" counted "${to_pool[@]}"
+  check "and do not pass without the daemon" uncounted "${unmapped[@]}"
   check "a forged source in the pool is stopped" not y ping -q -c 1 -W 1 -I 127.64.0.9 127.0.0.1
-  check "and counted" counted "$(by 'ip saddr 127.64.0.0/10' '-s 127.64.0.0/10 -j DROP')" "$(by drop DROP)"
+  check "and counted" counted "${from_pool[@]}"
   check "other loopback addresses are free" y ping -q -c 1 -W 5 127.0.0.2
 }
 
 tracked() { y conntrack -L "$@" 2>/dev/null; }
+tracks() { grep -qF -- "$1" <<<"$(tracked "${@:2}")"; } # TEXT CONNTRACK-ARGUMENTS...
 timeout_above() { # SECONDS CONNTRACK-ARGUMENTS...
   local least=$1; shift
   tracked "$@" | awk -v least="$least" '$3 > least { found = 1 } END { exit !found }'
@@ -135,27 +137,25 @@ timeout_above() { # SECONDS CONNTRACK-ARGUMENTS...
 gateway() {
   ip netns exec "$A" bash -c 'echo > /dev/udp/192.168.0.2/5555' || true
   # B answers port unreachable: the packet has gone there and back when that is queued.
-  local queue; queue=$(by queue NATTT-POSTROUTING)
-  local replies; replies=$(by 'ct direction reply' '--ctdir REPLY')
-  for _ in {1..500}; do counted "$queue" "$replies" && break; done
-  check "a reply of a decapsulated flow is queued" counted "$(by '!= 0x00000000 ct direction reply' NATTT-POSTROUTING)" "$queue"
-  check "the connection has the mark" grep -q mark=67108864 <(tracked -p udp --dport 5555)
-  check "a port forward does not catch it" grep -q 'src=192.168.0.2 dst=203.0.113.2' <(tracked -p udp --dport 5555)
+  for ((end = SECONDS + 10; SECONDS < end; )); do counted "${replies[@]}" && break; done
+  check "a reply of a decapsulated flow is queued" counted "${replies[@]}"
+  check "the connection has the mark" tracks 'mark=67108864' -p udp --dport 5555
+  check "a port forward does not catch it" tracks 'src=192.168.0.2 dst=203.0.113.2' -p udp --dport 5555
   check "conntrack remembers it longer than natttd" timeout_above 300 -p udp --dport 5555
   ip netns exec "$A" ping -q -c 1 -W 1 192.168.0.2 >/dev/null || true
   [ "$flavour" = nft ] || check "ICMP, too" timeout_above 60 -p icmp
   check "nothing goes back out" not ip netns exec "$A" ping -q -c 1 -W 1 198.51.100.9
-  check "it is counted" counted "$(by 'oifname "wan0"' 'NATTT-FORWARD -i wan0 -o wan0')"
+  check "it is counted" counted "${back_out[@]}"
   check "the gateway itself is out of reach" not ip netns exec "$A" ping -q -c 1 -W 1 192.168.0.1
-  check "and that is counted" counted "$(by 'ct direction original iifname "wan0"' 'NATTT-INPUT -i wan0')"
+  check "and that is counted" counted "${own[@]}"
   y conntrack -F 2>/dev/null
   y nft flush chain ip feint prerouting
   check "the gateway forwards ordinary packets as ever" ip netns exec "$A" ping -q -c 1 -W 5 192.168.0.2
   check "and answers them" ip netns exec "$A" ping -q -c 1 -W 5 203.0.113.1
   ip netns exec "$A" bash -c 'echo > /dev/udp/203.0.113.1/5555' || true
-  check "the port forward works" grep -q 'src=192.168.0.3 dst=203.0.113.2' <(tracked -p udp --dport 5555)
+  check "the port forward works" tracks 'src=192.168.0.3 dst=203.0.113.2' -p udp --dport 5555
   ip netns exec "$A" bash -c 'echo > /dev/udp/203.0.113.1/100' || true
-  check "tunnel packets are queued" counted "$(by 'udp dport 100' '--dport 100')"
+  check "tunnel packets are queued" counted "${arrivals[@]}"
 }
 
 exported_by_itself() {
@@ -163,8 +163,8 @@ exported_by_itself() {
   rules apply "${as[@]}"
   y nft add rule ip feint prerouting iifname wan0 meta mark set meta mark \| 0x04000000
   ip netns exec "$A" ping -q -c 1 -W 1 192.168.0.1 >/dev/null || true
-  check "an address exported by itself is reached" uncounted "$(by 'ct direction original iifname "wan0" ip daddr' 'NATTT-INPUT -i wan0')"
-  check "and its reply queued" counted "$(by '!= 0x00000000 ct direction reply' NATTT-POSTROUTING)" "$(by queue NFQUEUE)"
+  check "an address exported by itself is reached" uncounted "${own[@]}"
+  check "and its reply queued" counted "${replies[@]}"
   y nft flush chain ip feint prerouting
 }
 
@@ -176,6 +176,17 @@ removing() {
   check "removing nothing is no error" rules remove
 }
 
+if [ "$flavour" = nft ]; then
+  to_pool=(client_output daddr queue)       from_pool=(client_output saddr drop)
+  unmapped=(client_unmapped admin-prohibited)
+  arrivals=(gateway_prerouting queue)       replies=(gateway_postrouting queue)
+  back_out=(gateway_forward drop)           own=(gateway_input drop)
+else
+  to_pool=(NATTT-OUTPUT '-d 127' NFQUEUE)   from_pool=(NATTT-OUTPUT '-s 127' DROP)
+  unmapped=(NATTT-OUTPUT admin-prohibited)
+  arrivals=(NATTT-PREROUTING NFQUEUE)       replies=(NATTT-POSTROUTING NFQUEUE)
+  back_out=(NATTT-FORWARD DROP)             own=(NATTT-INPUT DROP)
+fi
 as=(--flavour "${flavour%-legacy}")
 if [ "$flavour" = iptables-legacy ]; then
   for tool in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do

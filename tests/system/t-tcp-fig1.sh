@@ -10,7 +10,7 @@ nattt_client A
 
 mapped A b.example >/dev/null
 same "This is B." "$(fetch A b.example/)" "the page"
-matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami --local-port 3456)" "A as B sees it"
+same 198.51.100.10:3456 "$(fetch A b.example/whoami --local-port 3456)" "A as B sees it, port included"
 
 # On the wire it is UDP port 100 both ways; B sees plain TCP.
 wait_for 5 "UDP to Y:100" seen R gw '198\.51\.100\.10\.[0-9]+ > 203\.0\.113\.1\.100: UDP'

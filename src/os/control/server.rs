@@ -98,7 +98,7 @@ impl Server {
                 match self.listener.accept() {
                     Ok((stream, _)) => self.admit(scope, stream, handler, stop, &connections),
                     Err(e) if is_about_one_client(&e) => {}
-                    Err(_) => drop(wait(stop, PollFlags::IN, stop, Some(Instant::now() + REST))?),
+                    Err(_) => rest(stop)?,
                 }
             }
             Ok(())
@@ -155,6 +155,11 @@ impl Drop for Slot<'_> {
     fn drop(&mut self) {
         self.connections.fetch_sub(1, AcqRel);
     }
+}
+
+/// Does nothing for a while, or until `stop` becomes readable.
+fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
+    wait(stop, PollFlags::IN, stop, Some(Instant::now() + REST)).map(|_| ())
 }
 
 fn is_about_one_client(error: &io::Error) -> bool {

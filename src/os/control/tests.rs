@@ -1,7 +1,7 @@
 //! The socket as a whole: a server and its clients in a directory of their own.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -93,6 +93,20 @@ fn a_question_is_answered() {
         let mode = fs::metadata(socket).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     });
+}
+
+#[test]
+fn members_of_the_group_may_ask() {
+    // A group of this process: the tests may run as any user.
+    let own = rustix::process::getegid().as_raw().to_string();
+    let groups = fs::read_to_string("/etc/group").expect("readable");
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let Some(group) = lines.find(|fields| fields.get(2) == Some(&own.as_str())) else { return };
+    let directory = TempDir::new();
+    let _server = Server::bind(&directory.socket(), group[0]).expect("a free path");
+    let file = fs::metadata(directory.socket()).expect("a socket");
+    assert_eq!(file.permissions().mode() & 0o777, 0o660);
+    assert_eq!(file.gid().to_string(), own);
 }
 
 #[test]
