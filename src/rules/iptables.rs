@@ -60,14 +60,14 @@ struct Tables {
 
 impl Tables {
     fn client(&mut self, config: &Config, client: &Client) {
-        let (mark, pool, queue) = (config.mark, client.pool, data_queue(config.queues));
+        let (mark, pool, queues) = (config.mark, client.pool, config.queues);
         self.raw.chain("OUTPUT", Place::First);
         self.raw.rule("OUTPUT", format!("-s {pool} -p tcp --tcp-flags RST RST -j RETURN"));
         for error in ["destination-unreachable", "time-exceeded", "parameter-problem"] {
             self.raw.rule("OUTPUT", format!("-s {pool} -p icmp --icmp-type {error} -j RETURN"));
         }
         self.raw.rule("OUTPUT", format!("-s {pool} -j DROP"));
-        self.raw.rule("OUTPUT", format!("-d {pool} {queue}"));
+        self.raw.queue("OUTPUT", format!("-d {pool}"), queues, ClientPort::Source);
 
         self.filter.chain("OUTPUT", Place::First);
         self.filter.rule("OUTPUT", format!("-d {pool} -p tcp -j REJECT --reject-with tcp-reset"));
@@ -78,7 +78,8 @@ impl Tables {
         self.mangle.save_mark("OUTPUT", mark);
 
         self.security.chain("INPUT", Place::Last);
-        self.security.rule("INPUT", format!("-p udp {} --ctdir REPLY {queue}", ct(mark)));
+        let replies = format!("-p udp {} --ctdir REPLY", ct(mark));
+        self.security.queue("INPUT", replies, queues, ClientPort::Destination);
         self.security.rule("INPUT", dns(config.queues));
     }
 
@@ -86,12 +87,12 @@ impl Tables {
         self.decapsulate(config, gateway);
         self.guard(config.mark, gateway);
         self.mangle.chain("POSTROUTING", Place::Last);
-        let queue = data_queue(config.queues);
-        self.mangle.rule("POSTROUTING", format!("{} --ctdir REPLY {queue}", ct(config.mark)));
+        let replies = format!("{} --ctdir REPLY", ct(config.mark));
+        self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
     }
 
     fn decapsulate(&mut self, config: &Config, gateway: &Gateway) {
-        let (mark, port, queue) = (config.mark, gateway.port, data_queue(config.queues));
+        let (mark, port) = (config.mark, gateway.port);
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
         for policy in TIMEOUTS {
@@ -101,7 +102,7 @@ impl Tables {
         self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
         for outside in &gateway.outside {
             let local = format!("-i {outside} -p udp --dport {port} -m addrtype --dst-type LOCAL");
-            self.raw.rule("PREROUTING", format!("{local} {queue}"));
+            self.raw.queue("PREROUTING", local, config.queues, ClientPort::Source);
         }
         self.mangle.chain("PREROUTING", Place::First);
         self.mangle.save_mark("PREROUTING", mark);
@@ -154,6 +155,10 @@ impl Table {
         self.chains.push(format!(":{PREFIX}{name} - [0:0]"));
     }
 
+    fn declares(&self, name: &str) -> bool {
+        self.chains.contains(&format!(":{PREFIX}{name} - [0:0]"))
+    }
+
     /// Declares our chain of a built-in one, with the jump to it.
     fn chain(&mut self, hook: &str, place: Place) {
         self.declare(hook);
@@ -166,6 +171,20 @@ impl Table {
 
     fn rule(&mut self, chain: &str, rule: impl AsRef<str>) {
         self.rules.push(format!("-A {PREFIX}{chain} {}", rule.as_ref()));
+    }
+
+    /// Queues what matches, in the flow's own queue.
+    fn queue(&mut self, chain: &str, matches: String, queues: Queues, port: ClientPort) {
+        let rules = spread(queues, port);
+        if let [only] = &rules[..] {
+            return self.rule(chain, format!("{matches} {only}"));
+        }
+        let name = format!("NFQUEUE-{}", port.name());
+        self.rule(chain, format!("{matches} -j {PREFIX}{name}"));
+        if !self.declares(&name) {
+            self.declare(&name);
+            rules.iter().for_each(|rule| self.rule(&name, rule));
+        }
     }
 
     /// The connection keeps the mark, the packet does not.
@@ -196,11 +215,44 @@ fn dns(queues: Queues) -> String {
     )
 }
 
-fn data_queue(queues: Queues) -> String {
-    let range = queues.data();
-    let last = range.end.saturating_sub(1);
-    match queues.workers {
-        0 | 1 => format!("-j NFQUEUE --queue-num {}", range.start),
-        _ => format!("-j NFQUEUE --queue-balance {}:{last} --queue-cpu-fanout", range.start),
+/// The port that differs from flow to flow. The other one is a service's, or the tunnel port.
+#[derive(Clone, Copy)]
+enum ClientPort {
+    Source,
+    Destination,
+}
+
+impl ClientPort {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Source => "SOURCE",
+            Self::Destination => "DESTINATION",
+        }
     }
+
+    /// What `-m u32` reads: eight bits of the port behind the IPv4 header. The lowest bit is left
+    /// out, because Linux gives connecting sockets even ports first.
+    fn bits(self) -> &'static str {
+        match self {
+            Self::Source => "0>>22&0x3C@0>>17&0xFF",
+            Self::Destination => "0>>22&0x3C@0>>1&0xFF",
+        }
+    }
+}
+
+/// Rules that spread flows over the queues: all packets of one go to the same, so that they stay
+/// in order. NFQUEUE's own spreading knows only addresses, which puts everything between two
+/// hosts on one queue, or the CPU, which tears flows apart.
+fn spread(queues: Queues, port: ClientPort) -> Vec<String> {
+    let (first, workers) = (queues.data().start, u32::from(queues.workers));
+    let share = |worker: u32| 256 * worker / workers;
+    let mut rules: Vec<String> = (1..workers)
+        .map(|worker| {
+            let (bits, from, to) = (port.bits(), share(worker), share(worker + 1) - 1);
+            let queue = u32::from(first) + worker;
+            format!("-m u32 --u32 \"{bits}={from}:{to}\" -j NFQUEUE --queue-num {queue}")
+        })
+        .collect();
+    rules.push(format!("-j NFQUEUE --queue-num {first}"));
+    rules
 }

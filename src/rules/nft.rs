@@ -193,11 +193,13 @@ fn gateway_postrouting(config: &Config) -> String {
     )
 }
 
+/// By a hash of addresses and ports, the same for both directions: a flow stays in one queue, and
+/// so in order. Fan-out by CPU would tear it apart.
 fn data_queue(queues: Queues) -> String {
-    let range = queues.data();
+    let first = queues.data().start;
     match queues.workers {
-        0 | 1 => format!("queue to {}", range.start),
-        _ => format!("queue flags fanout to {}-{}", range.start, range.end.saturating_sub(1)),
+        0 | 1 => format!("queue to {first}"),
+        workers => format!("queue to symhash mod {workers} offset {first}"),
     }
 }
 

@@ -39,10 +39,10 @@ fn nft_client() {
             "delete table inet nattt",
             "type filter hook output priority raw; policy accept;",
             "ip saddr 127.64.0.0/10 counter drop",
-            "ip daddr 127.64.0.0/10 counter queue flags fanout to 26800-26803",
+            "ip daddr 127.64.0.0/10 counter queue to symhash mod 4 offset 26800",
             "ip daddr 127.64.0.0/10 meta l4proto tcp counter reject with tcp reset",
             "ip daddr 127.64.0.0/10 counter reject with icmp type admin-prohibited",
-            "meta l4proto udp ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue flags fanout to 26800-26803",
+            "meta l4proto udp ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
             "udp sport 53 ct direction reply counter queue flags bypass to 26816",
         ],
     );
@@ -56,13 +56,13 @@ fn nft_gateway() {
         &text,
         &[
             "meta mark & 0x04000000 != 0x00000000 accept",
-            "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue flags fanout to 26800-26803",
+            "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
             "meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
             "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
             "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
-            "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue flags fanout to 26800-26803",
+            "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
             "policy = { unreplied : 310, replied : 310 }",
             "policy = { established : 7500 }",
         ],
@@ -76,7 +76,7 @@ fn iptables_client() {
         &text,
         &[
             "-A NATTT-OUTPUT -s 127.64.0.0/10 -j DROP",
-            "-A NATTT-OUTPUT -d 127.64.0.0/10 -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A NATTT-OUTPUT -d 127.64.0.0/10 -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-OUTPUT -d 127.64.0.0/10 -p tcp -j REJECT --reject-with tcp-reset",
             "-A NATTT-INPUT -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
             "-I OUTPUT -j NATTT-OUTPUT",
@@ -94,11 +94,11 @@ fn iptables_gateway() {
         &text,
         &[
             "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
-            "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
-            "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NFQUEUE --queue-balance 26800:26803 --queue-cpu-fanout",
+            "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
             "-A POSTROUTING -j NATTT-POSTROUTING",
         ],
     );
@@ -120,6 +120,31 @@ fn one_worker_has_one_queue() {
     let single = config("[client]\n[queues]\nfirst = 7\nworkers = 1");
     assert!(render(&single, Flavour::Nft).contains("counter queue to 7\n"));
     assert!(render(&single, Flavour::Iptables).contains("-j NFQUEUE --queue-num 7\n"));
+}
+
+/// Every value of the eight bits leads to one queue; what is left over leads to the first.
+#[test]
+fn flows_are_spread_evenly() {
+    for workers in 2..=16u32 {
+        let config = config(&format!("[client]\n[queues]\nfirst = 100\nworkers = {workers}"));
+        let text = render(&config, Flavour::Iptables);
+        let rules = text.lines().filter(|line| line.starts_with("-A NATTT-NFQUEUE-SOURCE"));
+        let mut seen = vec![100; 256];
+        for rule in rules.filter(|rule| rule.contains("u32")) {
+            let (range, queue) =
+                rule.rsplit_once('=').and_then(|(_, end)| end.split_once('"')).expect("=A:B\"");
+            let (from, to) = range.split_once(':').expect("A:B");
+            let queue = queue.rsplit(' ').next().expect("a queue").parse().expect("a number");
+            let part = from.parse::<usize>().expect("a number")..=to.parse().expect("a number");
+            assert!(seen[part.clone()].iter().all(|queue| *queue == 100), "{rule}");
+            seen[part].fill(queue);
+        }
+        for queue in 100..100 + workers {
+            let share = seen.iter().filter(|of| **of == queue).count() as u32;
+            assert!(share.abs_diff(256 / workers) <= 1, "queue {queue} has {share} of 256");
+        }
+        assert!(text.contains("-A NATTT-NFQUEUE-SOURCE -j NFQUEUE --queue-num 100\n"));
+    }
 }
 
 #[test]

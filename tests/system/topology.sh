@@ -62,6 +62,11 @@ nat_box() {
     plug "$1" wan "$2/24" R "$4"
     hub "$1" lan 192.168.0.1/24
     ip -n "$PREFIX-$1" route add default via "$3"
+    nat_rules "$1"
+}
+
+# nat_rules NODE: forwarding, masquerading to `wan`, and a firewall that lets nothing in unasked.
+nat_rules() {
     on "$1" sysctl -qw net.ipv4.ip_forward=1
     on "$1" nft -f - <<'NFT'
 table ip site {
