@@ -40,6 +40,10 @@ impl Addresses for World {
     fn is_own(&self, _: Ipv4Addr) -> bool {
         false
     }
+
+    fn is_inside(&self, _: Ipv4Addr) -> bool {
+        false
+    }
 }
 
 impl Environment for World {

@@ -195,8 +195,10 @@ mod tests {
             ("filter NATTT-OUTPUT", 2),
             ("mangle NATTT-OUTPUT", 2),
             (&own, 0),
+            ("raw NATTT-NFQUEUE-SOURCE", 4),
             ("raw NATTT-OUTPUT", 6),
             ("security NATTT-INPUT", 2),
+            ("security NATTT-NFQUEUE-DESTINATION", 4),
         ]);
         expected.sort();
         assert_eq!(counts(&shape), expected);
@@ -214,8 +216,10 @@ mod tests {
     fn every_chain_of_the_iptables_gateway_is_jumped_to() {
         let config = config(BOTH);
         let shape = shape(&config, Flavour::Iptables);
-        // All chains but the one that is only a name.
-        assert_eq!(shape.jumps.len() + 1, shape.chains.len());
+        // All chains but the one that is only a name, and those that spread packets over queues:
+        // to these our own chains jump.
+        let spreading = shape.chains.keys().filter(|chain| chain.name.contains("NFQUEUE")).count();
+        assert_eq!(shape.jumps.len() + 1 + spreading, shape.chains.len());
         assert_eq!(shape.chains.get(&chain("mangle", "NATTT-FORWARD")), Some(&4));
     }
 
