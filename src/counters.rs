@@ -49,7 +49,7 @@ counters! {
     Malformed "malformed" "Packets whose lengths or headers contradict themselves; dropped."
     Fragment "fragment" "Inner fragments; dropped, because only the first names a port."
     InnerOptions "inner_options" "Packets with IP options; dropped, because a verdict cannot change the header's length."
-    TooLong "too_long" "Packets that would exceed 65,535 octets once encapsulated; dropped."
+    TooLong "too_long" "Packets that would exceed 65,531 octets, the most that the kernel takes back, once changed; dropped."
     TtlExpired "ttl_expired" "Tunnel packets whose inner TTL had run out; dropped."
     Congestion "congestion" "Packets whose outer header says congestion while their sender does not understand it; dropped (RFC 6040)."
     IcmpError "icmp_error" "ICMP errors about tunnelled packets; dropped, since they are not translated yet."

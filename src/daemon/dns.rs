@@ -130,24 +130,25 @@ impl Holder {
             let received = self.queue.receive(&mut batch)?;
             let now = self.clock.now();
             if received {
-                self.take(&mut hold, &mut batch, now)?;
+                self.take(&mut hold, &mut batch, now);
             }
             while let Ok(answered) = self.answers.try_recv() {
                 self.counters.add_many(Counter::DnsMalformedRecord, answered.malformed);
                 hold.answer(answered.key, answered.answer, now, &mut self.around);
             }
             hold.tick(now, &mut self.around);
-            self.carry_out(&mut hold)?;
+            self.carry_out(&mut hold);
             if !received {
                 let pause = hold.next_deadline().map(|deadline| deadline.since(self.clock.now()));
                 self.queue.wait(&[self.stop.wake(), &self.wake], pause)?;
             }
         }
         hold.stop();
-        self.carry_out(&mut hold)
+        self.carry_out(&mut hold);
+        Ok(())
     }
 
-    fn take(&mut self, hold: &mut Hold, batch: &mut Batch, now: Time) -> io::Result<()> {
+    fn take(&mut self, hold: &mut Hold, batch: &mut Batch, now: Time) {
         let mut verdicts = Verdicts::default();
         for packet in batch.packets() {
             match packet {
@@ -164,10 +165,10 @@ impl Holder {
                 Err(None) => {}
             }
         }
-        self.queue.send(&verdicts)
+        self.send(&verdicts);
     }
 
-    fn carry_out(&mut self, hold: &mut Hold) -> io::Result<()> {
+    fn carry_out(&mut self, hold: &mut Hold) {
         let outputs: Vec<Output> = std::iter::from_fn(|| hold.output()).collect();
         let mut verdicts = Verdicts::default();
         for output in &outputs {
@@ -179,11 +180,17 @@ impl Holder {
                 Output::Lookup(key) => self.lookups.ask(key.clone()),
                 Output::Release { id, .. } => verdicts.plain(queue, *id, Action::Accept),
                 Output::Rewritten { id, octets } => {
-                    verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets);
+                    if !verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets) {
+                        self.counters.add(Counter::TooLong);
+                    }
                 }
                 Output::Count(_) => {}
             }
         }
-        self.queue.send(&verdicts)
+        self.send(&verdicts);
+    }
+
+    fn send(&self, verdicts: &Verdicts<'_>) {
+        self.counters.add_many(Counter::VerdictRefused, self.queue.send(verdicts));
     }
 }

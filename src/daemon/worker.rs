@@ -36,7 +36,7 @@ impl Worker {
         let mut batch = Batch::new(BATCH);
         while !self.stop.requested() {
             match self.queue.receive(&mut batch) {
-                Ok(true) => self.serve(&mut batch)?,
+                Ok(true) => self.serve(&mut batch),
                 Ok(false) => self.queue.wait(&[self.stop.wake()], None)?,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     self.counters.add(Counter::QueueOverrun);
@@ -47,7 +47,7 @@ impl Worker {
         Ok(())
     }
 
-    fn serve(&self, batch: &mut Batch) -> io::Result<()> {
+    fn serve(&self, batch: &mut Batch) {
         let now = self.clock.now();
         let mut verdicts = Verdicts::default();
         let mut front = Front::default();
@@ -58,11 +58,15 @@ impl Worker {
                 Err(None) => {}
             }
             if verdicts.octets() > SEND_OCTETS {
-                self.queue.send(&verdicts)?;
+                self.send(&verdicts);
                 verdicts.clear();
             }
         }
-        self.queue.send(&verdicts)
+        self.send(&verdicts);
+    }
+
+    fn send(&self, verdicts: &Verdicts<'_>) {
+        self.counters.add_many(Counter::VerdictRefused, self.queue.send(verdicts));
     }
 
     fn judge<'b>(
@@ -86,11 +90,11 @@ impl Worker {
         let queue = self.queue.number();
         // The mark says "ours" to the rules that follow; it is theirs to clear.
         let mark = Some(mark | self.mark);
-        match fate {
+        let fits = match fate {
             Fate::Encapsulated(_) => {
                 // A reply on its way out already belongs to a marked connection.
                 let mark = mark.filter(|_| hook == Hook::Output);
-                verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes);
+                verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes)
             }
             Fate::Decapsulated { skip, .. } => {
                 let (action, mark) = match hook {
@@ -99,10 +103,19 @@ impl Worker {
                     Hook::Prerouting => (Action::Repeat, mark),
                     _ => (Action::Accept, None),
                 };
-                verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..]);
+                verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])
             }
-            Fate::Rejected(_) => verdicts.plain(queue, id, Action::Accept),
-            Fate::Dropped(_) => verdicts.plain(queue, id, Action::Drop),
+            Fate::Rejected(_) => {
+                verdicts.plain(queue, id, Action::Accept);
+                true
+            }
+            Fate::Dropped(_) => {
+                verdicts.plain(queue, id, Action::Drop);
+                true
+            }
+        };
+        if !fits {
+            self.counters.add(Counter::TooLong);
         }
     }
 }

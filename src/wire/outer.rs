@@ -5,6 +5,9 @@ use super::datagram::{Endpoint, IPV4_HEADER, UDP_HEADER, protocol};
 
 /// Octets that one level adds.
 pub const LEVEL: usize = IPV4_HEADER + UDP_HEADER;
+/// The longest datagram that a verdict can carry, in octets: the kernel's NFQNL_MAX_COPY_RANGE, the
+/// 16-bit length of a netlink attribute less the attribute's header.
+pub const MAX_DATAGRAM: usize = 65_531;
 /// Time to live of an outer header (RFC 1122 §3.2.1.7 suggests the current default, 64).
 pub const TTL: u8 = 64;
 
@@ -19,7 +22,7 @@ pub struct Content {
 
 /// Writes the outer header of one level and returns the level as the content of the next.
 ///
-/// `None` if it would exceed the 65,535 octets of an IPv4 datagram. DF is clear, so that a
+/// `None` if it would exceed [`MAX_DATAGRAM`]. DF is clear, so that a
 /// router may fragment what does not fit; therefore `id` must not repeat soon for the same
 /// destination (RFC 6864 §4.1, RFC 4963) and there is always a UDP checksum.
 pub fn write(
@@ -30,7 +33,8 @@ pub fn write(
     id: u16,
     content: Content,
 ) -> Option<Content> {
-    let total = u16::try_from(content.octets + LEVEL).ok()?;
+    let total = content.octets.checked_add(LEVEL).filter(|&total| total <= MAX_DATAGRAM)?;
+    let total = u16::try_from(total).ok()?;
     let segment = total - IPV4_HEADER as u16;
     let (ip, udp) = header.split_at_mut(IPV4_HEADER);
     ip[0] = 0x45;

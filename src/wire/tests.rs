@@ -180,6 +180,7 @@ fn what_does_not_fit_is_refused() {
             Content { octets, sum: Sum::default() },
         )
     };
-    assert!(write(65_535 - outer::LEVEL).is_some());
-    assert!(write(65_536 - outer::LEVEL).is_none());
+    assert!(write(65_531 - outer::LEVEL).is_some());
+    assert!(write(65_532 - outer::LEVEL).is_none());
+    assert!(write(usize::MAX).is_none());
 }

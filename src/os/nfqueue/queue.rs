@@ -190,8 +190,10 @@ impl Queue {
         }
     }
 
-    /// Sends the verdicts.
-    pub fn send(&self, verdicts: &Verdicts<'_>) -> io::Result<()> {
-        if verdicts.is_empty() { Ok(()) } else { verdicts.send(self.fd()) }
+    /// Sends the verdicts, and says how many the kernel did not take. Such an error is about these
+    /// packets only, never about the queue.
+    #[must_use = "verdicts that were not taken are to be counted"]
+    pub fn send(&self, verdicts: &Verdicts<'_>) -> u64 {
+        verdicts.send(self.fd())
     }
 }
