@@ -1,8 +1,9 @@
 //! The firewall rules that bring packets to the daemon, as text for `nft -f` or
 //! `iptables-restore --noflush`, made from the configuration so that text and daemon agree.
 //!
-//! Both flavours say the same. `M` is the mark's bit; data packets are spread over the queues by
-//! CPU, because a spread by address puts every flow between two hosts on one queue.
+//! Both flavours say the same. `M` is the mark's bit; every flow has one data queue. A spread by
+//! CPU lets workers overtake each other within a flow, which TCP takes for loss; a spread by address
+//! puts every flow between two hosts on one queue.
 //!
 //! | hook and priority | client role |
 //! |---|---|
