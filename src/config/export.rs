@@ -23,8 +23,8 @@ const PROTOCOLS: &[(&str, u8)] = &[
     ("udplite", 136),
 ];
 
-/// Protocols whose headers begin with two 16-bit ports.
-const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
+/// Protocols whose ports are read: the others never match an entry with ports.
+const WITH_PORTS: &[u8] = &[6, 17, 33, 136];
 
 /// One entry of `exports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,10 @@ impl Export {
         if let Some(number) = protocol.filter(|_| !ports.is_empty())
             && !WITH_PORTS.contains(&number)
         {
-            return Err(format!("protocol {number} has no ports; leave `ports` out"));
+            return Err(format!(
+                "ports of protocol {number} are not read, so this would match nothing; leave \
+                 `ports` out (they are for tcp, udp, dccp and udplite)"
+            ));
         }
         Ok(Self { prefix, protocol, ports })
     }

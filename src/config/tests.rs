@@ -50,16 +50,25 @@ fn exports_are_prefixes_or_tables() {
         outside = ["wan0", "ppp0"]
         exports = [
             "10.0.0.0/8",
-            { prefix = "192.168.0.2", protocol = "sctp", ports = [80, "8000-8010"] },
+            { prefix = "192.168.0.2", protocol = "udplite", ports = [80, "8000-8010"] },
             { prefix = "192.168.0.3/32", protocol = 47 },
         ]
     "#;
     let exports = Config::parse(text).expect("exports").gateway.expect("gateway").exports;
     let shown: Vec<_> = exports.iter().map(|e| (e.prefix.to_string(), e.protocol)).collect();
     assert_eq!(shown[0], ("10.0.0.0/8".to_owned(), None));
-    assert_eq!(shown[1], ("192.168.0.2/32".to_owned(), Some(132)));
+    assert_eq!(shown[1], ("192.168.0.2/32".to_owned(), Some(136)));
     assert_eq!(shown[2], ("192.168.0.3/32".to_owned(), Some(47)));
     assert_eq!(exports[1].ports, [80..=80, 8000..=8010]);
+}
+
+#[test]
+fn ports_that_would_never_match_are_refused() {
+    for protocol in ["\"sctp\"", "132", "\"icmp\"", "47"] {
+        let entry = format!("{{ prefix = \"192.168.0.2\", protocol = {protocol}, ports = [80] }}");
+        let error = refusal(&format!("[gateway]\noutside = [\"wan0\"]\nexports = [{entry}]"));
+        assert!(error.starts_with("line 3: ") && error.contains("leave `ports` out"), "{error}");
+    }
 }
 
 #[test]
@@ -110,7 +119,7 @@ fn semantic_errors_have_a_line_and_advice() {
         (
             "[gateway]\noutside=[\"a\"]\nexports=[{prefix=\"10.0.0.1\",protocol=\"icmp\",ports=[1]}]",
             3,
-            "has no ports",
+            "leave `ports` out",
         ),
     ] {
         let error = Config::parse(text).expect_err(text);

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
@@ -35,6 +35,20 @@ const MAX_ERRORS: u32 = 64;
 pub(super) struct Sorter {
     pub(super) queue: DnsQueue,
     pub(super) counters: Arc<Counters>,
+    pub(super) handover: Arc<Handover>,
+    pub(super) stop: Arc<Stop>,
+}
+
+/// The sorter cannot be woken, so it outlives the holder. It takes a turn for each reply that it
+/// may hand on, and hands none on once a stop is requested: after a turn of its own, the holder
+/// knows that nothing more comes. The kernel would drop what still waits when its queue is closed.
+#[derive(Default)]
+pub(super) struct Handover(Mutex<()>);
+
+impl Handover {
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sorter {
@@ -42,8 +56,7 @@ impl Sorter {
     pub(super) fn run(&mut self) -> io::Result<()> {
         let mut errors = 0;
         loop {
-            let counters = &self.counters;
-            match self.queue.serve(|packet| sort(packet, counters)) {
+            match self.serve() {
                 Ok(()) => errors = 0,
                 // Also a verdict that the kernel refused, because the packet was gone.
                 Err(error) => {
@@ -55,6 +68,16 @@ impl Sorter {
                 }
             }
         }
+    }
+
+    /// The turn lasts until the verdict has been given.
+    fn serve(&mut self) -> io::Result<()> {
+        let Self { queue, counters, handover, stop } = self;
+        let mut turn = None;
+        queue.serve(|packet| {
+            turn = Some(handover.turn());
+            if stop.requested() { Sorted::Pass } else { sort(packet, counters) }
+        })
     }
 }
 
@@ -81,6 +104,7 @@ pub(super) struct Holder {
     pub(super) around: Around,
     pub(super) settings: Settings,
     pub(super) counters: Arc<Counters>,
+    pub(super) handover: Arc<Handover>,
     pub(super) clock: Clock,
     pub(super) stop: Arc<Stop>,
 }
@@ -145,6 +169,20 @@ impl Holder {
         }
         hold.stop();
         self.carry_out(&mut hold);
+        drop(self.handover.turn());
+        self.release_rest(&mut batch)
+    }
+
+    /// What was handed on last and never taken.
+    fn release_rest(&self, batch: &mut Batch) -> io::Result<()> {
+        while self.queue.receive(batch)? {
+            let mut verdicts = Verdicts::default();
+            for packet in batch.packets().flatten() {
+                self.counters.add(Counter::DnsPassed);
+                verdicts.plain(self.queue.number(), packet.id, Action::Accept);
+            }
+            self.send(&verdicts);
+        }
         Ok(())
     }
 

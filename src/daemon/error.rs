@@ -34,15 +34,13 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Queue(number, error) => match error.raw_os_error() {
-                Some(libc::EBUSY) => write!(
+                // Most kernels say EPERM for both; the file lists queues that are bound.
+                Some(libc::EBUSY | libc::EPERM) => write!(
                     f,
-                    "netfilter queue {number} is taken by another program: stop it, or set \
-                     another `first` under [queues] and load the rules again"
-                ),
-                Some(libc::EPERM) => write!(
-                    f,
-                    "binding netfilter queue {number} is not permitted: start natttd as root or \
-                     with CAP_NET_ADMIN"
+                    "netfilter queue {number}: {error}: another program has bound it \
+                     (/proc/net/netfilter/nfnetlink_queue lists it): stop that, or set another \
+                     `first` under [queues] and load the rules again; or natttd lacks the \
+                     permission: start it as root or with CAP_NET_ADMIN"
                 ),
                 _ => write!(
                     f,
@@ -73,3 +71,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_cannot_be_had_names_both_reasons() {
+        for errno in [libc::EPERM, libc::EBUSY] {
+            let error = Error::Queue(100, io::Error::from_raw_os_error(errno)).to_string();
+            for part in ["queue 100", "another program", "CAP_NET_ADMIN"] {
+                assert!(error.contains(part), "{error}");
+            }
+        }
+    }
+}

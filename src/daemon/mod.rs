@@ -9,7 +9,8 @@
 //! | lookup | asks for NAT records (client role) |
 //! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
 //! | control | answers `nattt` |
-//! | main | waits for signals |
+//! | signals | asks the others to stop on SIGTERM and SIGINT |
+//! | main | starts the others and waits for their end |
 
 mod dns;
 mod error;
@@ -125,45 +126,51 @@ impl Daemon {
         })
     }
 
-    fn run(self, mut signals: Signals) -> Result<(), Error> {
+    fn run(self, signals: Signals) -> Result<(), Error> {
         let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux } = self;
-        let Shared { guard, stop, .. } = shared.clone();
-        // Subscribed before the first look, so that no change falls in between.
-        let housekeeping = shared.housekeeping(&config)?;
-        guard.check()?;
         let handle = signals.handle();
-        let mut threads = vec![
-            shared.spawn("housekeeping", move || housekeeping.run())?,
-            shared.control(config.clone(), server)?,
-        ];
-        for queue in queues {
-            threads.push(shared.worker(&config, queue)?);
+        let mut threads = Vec::new();
+        let started = shared.start(&config, queues, dns, server, signals, &mut threads);
+        if started.is_err() {
+            shared.stop.request();
         }
-        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
-            threads.push(shared.holder(client, holder)?);
-            shared.sorter(sorter, config.queues.dns())?;
-        }
-        info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), shared.roles);
-        notify(&[sd_notify::NotifyState::Ready]);
-        shared.spawn("signals", {
-            let stop = Arc::clone(&stop);
-            move || {
-                if signals.forever().next().is_some() {
-                    notify(&[sd_notify::NotifyState::Stopping]);
-                }
-                stop.request();
-                Ok(())
-            }
-        })?;
-        let result = join(threads);
+        let result = started.and(join(threads)).and(shared.stop.failure().map_or(Ok(()), Err));
         handle.close();
-        guard.close();
+        // Only now that housekeeping, which may open it, has ended.
+        shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
         result
     }
 }
 
 impl Shared {
+    /// Starts everything. Threads that are to be waited for go into `threads`, also if a later one
+    /// cannot be started.
+    fn start(
+        &self,
+        config: &Config,
+        queues: Vec<Queue>,
+        dns: Option<(DnsQueue, Queue)>,
+        server: Server,
+        signals: Signals,
+        threads: &mut Vec<Thread>,
+    ) -> Result<(), Error> {
+        // Subscribed before the first look, so that no change falls in between.
+        let housekeeping = self.housekeeping(config)?;
+        self.guard.check()?;
+        threads.push(self.spawn("housekeeping", move || housekeeping.run())?);
+        threads.push(self.control(config.clone(), server)?);
+        for queue in queues {
+            threads.push(self.worker(config, queue)?);
+        }
+        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
+            self.dns(config, (sorter, holder), client, threads)?;
+        }
+        info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles);
+        notify(&[sd_notify::NotifyState::Ready]);
+        self.signals(signals)
+    }
+
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
         let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
         Ok(Housekeeping {
@@ -198,24 +205,72 @@ impl Shared {
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 
-    fn holder(&self, client: &config::Client, queue: Queue) -> Result<Thread, Error> {
-        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
-        let number = queue.number();
+    /// The holder's thread ends first and ends the lookups with it.
+    fn dns(
+        &self,
+        config: &Config,
+        (sorter, holder): (DnsQueue, Queue),
+        client: &config::Client,
+        threads: &mut Vec<Thread>,
+    ) -> Result<(), Error> {
         let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
         let (sender, answers) = crossbeam_channel::unbounded();
-        let lookups = Lookups::start(client.record_type, sender, Arc::clone(&wake))
+        let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let around = dns::Around { mappings, network };
-        let settings = dns::settings(client);
-        let holder =
-            dns::Holder { queue, lookups, answers, wake, around, settings, counters, clock, stop };
-        self.spawn("hold", move || holder.run().map_err(|e| Error::Queue(number, e)))
+        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
+        let handover = Arc::<dns::Handover>::default();
+        let (number, around) = (holder.number(), dns::Around { mappings, network });
+        let holder = dns::Holder {
+            queue: holder,
+            lookups,
+            answers,
+            wake,
+            around,
+            settings: dns::settings(client),
+            counters,
+            handover: Arc::clone(&handover),
+            clock,
+            stop,
+        };
+        threads
+            .push(self.spawn("hold", move || holder.run().map_err(|e| Error::Queue(number, e)))?);
+        threads.push(self.spawn("lookup", move || {
+            asker.run();
+            Ok(())
+        })?);
+        self.sorter(sorter, config.queues.dns(), handover)
     }
 
     /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
-    fn sorter(&self, queue: DnsQueue, number: u16) -> Result<(), Error> {
-        let mut sorter = dns::Sorter { queue, counters: Arc::clone(&self.counters) };
-        self.spawn("dns", move || sorter.run().map_err(|e| Error::Queue(number, e)))?;
+    fn sorter(
+        &self,
+        queue: DnsQueue,
+        number: u16,
+        handover: Arc<dns::Handover>,
+    ) -> Result<(), Error> {
+        let Self { counters, stop, .. } = self.clone();
+        let failure = FailAtEnd("dns", Arc::clone(&stop));
+        let mut sorter = dns::Sorter { queue, counters, handover, stop };
+        self.spawn("dns", move || {
+            let FailAtEnd(_, stop) = &failure;
+            if let Err(error) = sorter.run() {
+                // First: it says more than that the thread ended.
+                stop.fail(Error::Queue(number, error));
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn signals(&self, mut signals: Signals) -> Result<(), Error> {
+        let stop = Arc::clone(&self.stop);
+        self.spawn("signals", move || {
+            if signals.forever().next().is_some() {
+                notify(&[sd_notify::NotifyState::Stopping]);
+            }
+            stop.request();
+            Ok(())
+        })?;
         Ok(())
     }
 
@@ -251,6 +306,15 @@ impl Drop for StopAtEnd {
     }
 }
 
+/// For a thread that nobody waits for and that never ends by itself: even its panic is a failure.
+struct FailAtEnd(&'static str, Arc<Stop>);
+
+impl Drop for FailAtEnd {
+    fn drop(&mut self) {
+        self.1.fail(Error::Thread(self.0));
+    }
+}
+
 /// Waits for all threads and returns the first error.
 fn join(threads: Vec<Thread>) -> Result<(), Error> {
     let mut result = Ok(());
@@ -279,7 +343,7 @@ fn network(config: &Config) -> Result<Network, Error> {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
     let outside = config.gateway.as_ref().map_or(Vec::new(), |gateway| gateway.outside.clone());
-    Network::new(Ports::new(cap), outside)
+    Network::new(Ports::new(cap, config.mark.bit()), outside)
         .map_err(|e| Error::System("reading this host's addresses", e))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,30 @@ use crate::time::Time;
 
 /// The most names one mapping remembers; the newest are kept.
 pub const MAX_NAMES: usize = 8;
+
+/// The longest that an address rests which no flow ever used: few applications connect so long after
+/// the TTL of what they were told, and anybody's zone can make this host map addresses.
+const UNUSED_REST: Duration = Duration::from_secs(120);
+
+/// How long an address rests after its TTL and its last flow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rest {
+    /// After a flow used it.
+    used: Duration,
+    /// If no flow ever did.
+    unused: Duration,
+}
+
+impl Rest {
+    pub(super) fn new(quarantine: Duration) -> Self {
+        Self { used: quarantine, unused: quarantine.min(UNUSED_REST) }
+    }
+
+    /// While there is no room for a new mapping, unused addresses do not rest at all.
+    pub(super) fn without_room(self) -> Self {
+        Self { unused: Duration::ZERO, ..self }
+    }
+}
 
 /// Stands in the flow count of a mapping that has left the table.
 const RETIRED: u32 = u32::MAX;
@@ -28,6 +52,8 @@ pub struct Mapping {
     names: Mutex<Vec<String>>,
     /// Live flows, or [`RETIRED`].
     flows: AtomicU32,
+    /// Whether a flow ever used it, or may have before a restart.
+    used: AtomicBool,
     /// When the last TTL that was told to an application ends, as [`Time`] milliseconds.
     expires: AtomicU64,
     /// When a flow last ended or a DNS answer was last given, as [`Time`] milliseconds.
@@ -87,6 +113,8 @@ impl Mapping {
     /// another host by now, so the packet must be treated as one to an unmapped address.
     #[must_use = "a mapping that could not be pinned must not be used"]
     pub fn pin(&self) -> bool {
+        // Before the count rises: whoever sees the flow gone must see that there was one.
+        self.used.store(true, Relaxed);
         let one_more = |flows: u32| flows.checked_add(1).filter(|&flows| flows != RETIRED);
         self.flows.fetch_update(AcqRel, Acquire, one_more).is_ok()
     }
@@ -107,6 +135,7 @@ impl Mapping {
             paths,
             names: Mutex::default(),
             flows: AtomicU32::new(0),
+            used: AtomicBool::new(false),
             expires: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             restored: None,
@@ -115,7 +144,7 @@ impl Mapping {
 
     /// The same mapping as it was read from disk at `now`.
     pub(super) fn restored(self, now: Time) -> Self {
-        Self { restored: Some(now), ..self }
+        Self { restored: Some(now), used: AtomicBool::new(true), ..self }
     }
 
     /// An answer with this address was given: it stays valid until `expires`.
@@ -137,22 +166,23 @@ impl Mapping {
     /// When the address can be given to another path set, if no flow begins in the meantime.
     ///
     /// A flow that lives at `now` ends at `now` or later, and the quarantine follows it.
-    pub(super) fn held_until(&self, quarantine: Duration, now: Time) -> Time {
+    pub(super) fn held_until(&self, rest: Rest, now: Time) -> Time {
+        let rest = if self.used.load(Relaxed) { rest.used } else { rest.unused };
         let flow = if self.flows() > 0 { now } else { Time::default() };
         let restored = self.restored.unwrap_or_default();
-        flow.max(restored).max(self.expires()).max(self.last_used()) + quarantine
+        flow.max(restored).max(self.expires()).max(self.last_used()) + rest
     }
 
     /// Takes the mapping out of use if nothing holds it: no flow can pin it any more.
-    pub(super) fn retire(&self, quarantine: Duration, now: Time) -> bool {
-        if self.flows() > 0 || now < self.held_until(quarantine, now) {
+    pub(super) fn retire(&self, rest: Rest, now: Time) -> bool {
+        if self.flows() > 0 || now < self.held_until(rest, now) {
             return false;
         }
         if self.flows.compare_exchange(0, RETIRED, AcqRel, Acquire).is_err() {
             return false;
         }
         // A flow may have come and gone between the two checks; its quarantine counts.
-        let held = now < self.held_until(quarantine, now);
+        let held = now < self.held_until(rest, now);
         if held {
             self.flows.store(0, Relaxed);
         }
@@ -168,7 +198,9 @@ impl Mapping {
 mod tests {
     use super::*;
 
-    const QUARANTINE: Duration = Duration::from_secs(60);
+    fn quarantine() -> Rest {
+        Rest::new(Duration::from_secs(60))
+    }
 
     fn mapping() -> Mapping {
         let path = "203.0.113.1:100 192.168.0.2".parse().expect("a path");
@@ -183,8 +215,8 @@ mod tests {
     fn a_retired_mapping_cannot_be_pinned() {
         let mapping = mapping();
         mapping.answered(at(10), at(0));
-        assert!(!mapping.retire(QUARANTINE, at(69)));
-        assert!(mapping.retire(QUARANTINE, at(70)));
+        assert!(!mapping.retire(quarantine(), at(69)));
+        assert!(mapping.retire(quarantine(), at(70)));
         assert!(!mapping.pin());
         assert_eq!(mapping.flows(), 0);
     }
@@ -194,17 +226,38 @@ mod tests {
         let mapping = mapping();
         assert!(mapping.pin() && mapping.pin());
         mapping.unpin(at(100));
-        assert!(!mapping.retire(QUARANTINE, at(1000)));
+        assert!(!mapping.retire(quarantine(), at(1000)));
         mapping.unpin(at(2000));
-        assert!(!mapping.retire(QUARANTINE, at(2059)));
-        assert!(mapping.retire(QUARANTINE, at(2060)));
+        assert!(!mapping.retire(quarantine(), at(2059)));
+        assert!(mapping.retire(quarantine(), at(2060)));
+    }
+
+    #[test]
+    fn an_address_that_no_flow_used_rests_shortly() {
+        let long = Rest::new(Duration::from_secs(3600));
+        let (unused, used) = (mapping(), mapping());
+        unused.answered(at(10), at(0));
+        used.answered(at(10), at(0));
+        assert!(used.pin());
+        used.unpin(at(5));
+        assert!(!unused.retire(long, at(129)) && !used.retire(long, at(3609)));
+        assert!(unused.retire(long, at(130)) && used.retire(long, at(3610)));
+    }
+
+    #[test]
+    fn without_room_only_unused_addresses_lose_their_rest() {
+        let hard = Rest::new(Duration::from_secs(60)).without_room();
+        let (unused, restored) = (mapping(), mapping().restored(at(0)));
+        unused.answered(at(10), at(0));
+        assert!(!unused.retire(hard, at(9)) && !restored.retire(hard, at(59)));
+        assert!(unused.retire(hard, at(10)) && restored.retire(hard, at(60)));
     }
 
     #[test]
     fn a_restart_begins_a_quarantine() {
         let mapping = mapping().restored(at(500));
-        assert!(!mapping.retire(QUARANTINE, at(559)));
-        assert!(mapping.retire(QUARANTINE, at(560)));
+        assert!(!mapping.retire(quarantine(), at(559)));
+        assert!(mapping.retire(quarantine(), at(560)));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The table of mapped addresses, shared by all workers.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
-use super::entry::Mapping;
+use super::entry::{Mapping, Rest};
 use super::pool::Pool;
 use super::state::{Saved, Skipped, State};
 use crate::path::PathSet;
@@ -27,7 +28,7 @@ pub const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Mappings {
     pool: Pool,
     cap: usize,
-    quarantine: Duration,
+    rest: Rest,
     table: RwLock<Table>,
     generation: AtomicU64,
     address_generation: AtomicU64,
@@ -63,12 +64,14 @@ impl std::error::Error for Exhausted {}
 
 impl Mappings {
     /// An empty table over `pool` (its first and last address are never given) for at most `cap`
-    /// mappings. An address rests for `quarantine` after its TTL and its last flow have ended.
+    /// mappings. An address rests for `quarantine` after its TTL and its last flow have ended; one
+    /// that no flow ever used rests for two minutes at most, and not at all while a new mapping
+    /// would find no room.
     pub fn new(pool: Ipv4Net, cap: usize, quarantine: Duration) -> Self {
         Self {
             pool: Pool::new(pool),
             cap,
-            quarantine,
+            rest: Rest::new(quarantine),
             table: RwLock::default(),
             generation: AtomicU64::new(0),
             address_generation: AtomicU64::new(0),
@@ -109,7 +112,7 @@ impl Mappings {
 
     /// Drops every mapping that nothing holds any more, and says how many.
     pub fn expire(&self, now: Time) -> usize {
-        let dropped = self.write().sweep(self.quarantine, now);
+        let dropped = self.write().sweep(self.rest, now);
         if dropped > 0 {
             self.addresses_changed();
         }
@@ -164,8 +167,8 @@ impl Mappings {
     /// given to another path set before one quarantine has passed: flows may have survived.
     pub fn restore(&self, state: State, now: Time) -> Skipped {
         let (mut saved, mut skipped) = state.into_parts();
-        // The mapping that a name led to last must be the one that `named` finds.
-        saved.sort_by_key(|saved| saved.last_used);
+        // The newest first: they stay if the cap is lower now, and `named` must find them.
+        saved.sort_by_key(|saved| Reverse(saved.last_used));
         let mut table = self.write();
         for saved in saved {
             if let Err(reason) = self.take_back(&mut table, saved, now) {
@@ -184,12 +187,15 @@ impl Mappings {
         now: Time,
     ) -> Result<Arc<Mapping>, Exhausted> {
         if table.by_addr.len() >= self.cap && now >= table.full_until {
-            table.sweep(self.quarantine, now);
+            table.sweep(self.rest.without_room(), now);
         }
         if table.by_addr.len() >= self.cap {
             return Err(Exhausted::Cap(self.cap));
         }
-        let addr = self.free_address(table, paths, now).ok_or(Exhausted::Pool(self.pool.net()))?;
+        let addr = self
+            .free_address(table, paths, self.rest, now)
+            .or_else(|| self.free_address(table, paths, self.rest.without_room(), now))
+            .ok_or(Exhausted::Pool(self.pool.net()))?;
         let mapping = Arc::new(Mapping::new(addr, paths.clone()));
         table.insert(Arc::clone(&mapping));
         self.addresses_changed();
@@ -200,11 +206,17 @@ impl Mappings {
     ///
     /// One more probe than there are mappings finds a free address if there is one: that bounds
     /// the search by the cap, however large the pool.
-    fn free_address(&self, table: &mut Table, paths: &PathSet, now: Time) -> Option<Ipv4Addr> {
+    fn free_address(
+        &self,
+        table: &mut Table,
+        paths: &PathSet,
+        rest: Rest,
+        now: Time,
+    ) -> Option<Ipv4Addr> {
         let probes = table.by_addr.len() + 1;
         self.pool.probe(paths).take(probes).find(|addr| match table.by_addr.get(addr).cloned() {
             None => true,
-            Some(old) if old.retire(self.quarantine, now) => {
+            Some(old) if old.retire(rest, now) => {
                 table.remove(&old);
                 true
             }
@@ -228,7 +240,9 @@ impl Mappings {
         mapping.answered(expires.min(now + MAX_TTL), last_used.min(now));
         table.insert(Arc::clone(&mapping));
         for name in names.iter().rev() {
-            table.name(&mapping, name);
+            mapping.add_name(name);
+            // A newer mapping may have the name already; that one keeps it.
+            table.by_name.entry(name.clone()).or_insert(addr);
         }
         Ok(())
     }
@@ -288,17 +302,14 @@ impl Table {
         }
     }
 
-    fn sweep(&mut self, quarantine: Duration, now: Time) -> usize {
-        let retired: Vec<_> = self
-            .by_addr
-            .values()
-            .filter(|mapping| mapping.retire(quarantine, now))
-            .cloned()
-            .collect();
+    fn sweep(&mut self, rest: Rest, now: Time) -> usize {
+        let retired: Vec<_> =
+            self.by_addr.values().filter(|mapping| mapping.retire(rest, now)).cloned().collect();
         for mapping in &retired {
             self.remove(mapping);
         }
-        let held = self.by_addr.values().map(|mapping| mapping.held_until(quarantine, now));
+        let rest = rest.without_room();
+        let held = self.by_addr.values().map(|mapping| mapping.held_until(rest, now));
         self.full_until = held.min().unwrap_or(now);
         retired.len()
     }

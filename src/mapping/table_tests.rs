@@ -22,6 +22,15 @@ fn map(mappings: &Mappings, number: u8, now: Time) -> Result<Ipv4Addr, Exhausted
     mappings.map(&format!("N{number}.example."), &set(number), TTL, now)
 }
 
+/// Maps like [`map`], and lets a flow use the address for a moment.
+fn map_used(mappings: &Mappings, number: u8, now: Time) -> Result<Ipv4Addr, Exhausted> {
+    let addr = map(mappings, number, now)?;
+    let mapping = mappings.lookup(addr).expect("a mapping");
+    assert!(mapping.pin());
+    mapping.unpin(now);
+    Ok(addr)
+}
+
 #[test]
 fn two_names_of_one_path_set_share_an_address() {
     let mappings = mappings("127.64.0.0/10", 10);
@@ -60,12 +69,38 @@ fn a_mapping_in_quarantine_comes_back_to_life() {
 fn a_full_table_gives_nothing_before_a_quarantine_ends() {
     let mappings = mappings("127.64.0.0/10", 2);
     let held = map(&mappings, 1, at(0)).expect("an address");
-    map(&mappings, 2, at(5)).expect("an address");
+    map_used(&mappings, 2, at(5)).expect("an address");
     assert!(mappings.lookup(held).is_some_and(|mapping| mapping.pin()));
     assert_eq!(map(&mappings, 3, at(74)), Err(Exhausted::Cap(2)));
-    assert!(map(&mappings, 3, at(75)).is_ok());
+    assert!(map_used(&mappings, 3, at(75)).is_ok());
     assert_eq!(map(&mappings, 4, at(100)), Err(Exhausted::Cap(2)));
     assert!(mappings.lookup(held).is_some());
+}
+
+#[test]
+fn in_a_full_table_addresses_that_no_flow_used_go_first() {
+    let mappings = mappings("127.64.0.0/10", 3);
+    let used = map_used(&mappings, 1, at(0)).expect("an address");
+    let unused = map(&mappings, 2, at(0)).expect("an address");
+    let valid = mappings.map("long.example.", &set(3), 10 * TTL, at(0)).expect("an address");
+    assert_eq!(map(&mappings, 4, at(9)), Err(Exhausted::Cap(3)));
+    // There is room, so it rests.
+    assert_eq!(mappings.expire(at(10)), 0);
+    assert!(map(&mappings, 4, at(10)).is_ok());
+    assert!(mappings.lookup(used).is_some() && mappings.lookup(valid).is_some());
+    assert!(mappings.lookup(unused).is_none_or(|mapping| mapping.paths() == &set(4)));
+}
+
+#[test]
+fn a_flood_of_names_cannot_take_what_flows_use() {
+    let mappings = mappings("127.64.0.0/10", 8);
+    let used = map_used(&mappings, 0, at(0)).expect("an address");
+    for second in 0..69 {
+        for number in 1..20 {
+            let _ = map(&mappings, number, at(second));
+        }
+        assert!(mappings.lookup(used).is_some_and(|mapping| mapping.paths() == &set(0)));
+    }
 }
 
 #[test]
@@ -73,16 +108,38 @@ fn a_full_table_finds_a_short_mapping_made_after_the_last_sweep() {
     let mappings = mappings("127.64.0.0/10", 2);
     mappings.map("long.example.", &set(1), 100 * TTL, at(0)).expect("an address");
     mappings.expire(at(0));
-    map(&mappings, 2, at(0)).expect("an address");
+    map_used(&mappings, 2, at(0)).expect("an address");
     assert!(map(&mappings, 3, at(70)).is_ok());
 }
 
 #[test]
 fn a_full_pool_gives_nothing_before_a_quarantine_ends() {
     let mappings = mappings("127.64.0.0/30", 10);
-    assert!(map(&mappings, 1, at(0)).is_ok() && map(&mappings, 2, at(0)).is_ok());
+    assert!(map_used(&mappings, 1, at(0)).is_ok() && map_used(&mappings, 2, at(0)).is_ok());
     assert_eq!(map(&mappings, 3, at(69)), Err(Exhausted::Pool(mappings.pool())));
     assert!(map(&mappings, 3, at(70)).is_ok());
+}
+
+#[test]
+fn in_a_full_pool_addresses_that_no_flow_used_go_first() {
+    let mappings = mappings("127.64.0.0/30", 10);
+    let used = map_used(&mappings, 1, at(0)).expect("an address");
+    let unused = map(&mappings, 2, at(0)).expect("an address");
+    assert_eq!(map(&mappings, 3, at(9)), Err(Exhausted::Pool(mappings.pool())));
+    assert_eq!(map(&mappings, 3, at(10)), Ok(unused));
+    assert!(mappings.lookup(used).is_some_and(|mapping| mapping.paths() == &set(1)));
+}
+
+#[test]
+fn a_lower_cap_keeps_the_newest_mappings() {
+    let before = mappings("127.64.0.0/10", 10);
+    for number in 1..=5 {
+        map(&before, number, at(number.into())).expect("an address");
+    }
+    let after = mappings("127.64.0.0/10", 2);
+    let skipped = after.restore(before.to_state(), at(30));
+    assert_eq!((after.len(), skipped.count), (2, 3));
+    assert!(after.named("n5.example.").is_some() && after.named("n4.example.").is_some());
 }
 
 #[test]
@@ -250,14 +307,23 @@ struct Promise {
     addr: Option<Ipv4Addr>,
     expires: u64,
     last_used: u64,
+    /// Whether a flow used the address since it was given.
+    used: bool,
     pins: Vec<Arc<Mapping>>,
 }
 
 impl Promise {
-    fn holds(&self, now: u64) -> bool {
-        let rest = QUARANTINE.as_secs();
+    /// Whatever else happens.
+    fn holds_firmly(&self, now: u64) -> bool {
+        let rest = if self.used { QUARANTINE.as_secs() } else { 0 };
         let quiet = self.expires.max(self.last_used);
         self.addr.is_some() && (!self.pins.is_empty() || now < quiet + rest)
+    }
+
+    /// As long as there is room.
+    fn holds(&self, now: u64) -> bool {
+        let rest = QUARANTINE.as_secs().min(120);
+        self.holds_firmly(now) || self.addr.is_some() && now < self.expires + rest
     }
 }
 
@@ -278,7 +344,7 @@ impl Model {
 
     fn run(&mut self, op: &Op) {
         match *op {
-            Op::Map { set: number, ttl } => self.map(number, ttl),
+            Op::Map { set, ttl } => self.map(set, ttl),
             Op::Pin { set } => self.pin(set.into()),
             Op::Unpin { set } => self.unpin(set.into()),
             Op::Expire => drop(self.mappings.expire(at(self.now))),
@@ -287,18 +353,36 @@ impl Model {
     }
 
     fn map(&mut self, number: u8, ttl: u64) {
+        let is_new = !self.is_mapped(number);
+        if is_new && self.mappings.len() >= 12 {
+            self.make_room();
+        }
         let ttl_given = Duration::from_secs(ttl);
         let result = self.mappings.map("b.example.", &set(number), ttl_given, at(self.now));
-        let held = self.promises.iter().filter(|promise| promise.holds(self.now)).count();
+        let held = self.promises.iter().filter(|promise| promise.holds_firmly(self.now)).count();
         let promise = &mut self.promises[usize::from(number)];
         match result {
             Ok(addr) => {
                 assert!(!promise.holds(self.now) || promise.addr == Some(addr), "address changed");
                 promise.addr = Some(addr);
+                promise.used &= !is_new;
                 promise.expires = promise.expires.max(self.now + ttl);
                 promise.last_used = self.now;
             }
             Err(_) => assert!(held == 12 && !promise.holds(self.now), "refused, but {held} held"),
+        }
+    }
+
+    fn is_mapped(&self, number: u8) -> bool {
+        self.mappings.read().by_paths.contains_key(&set(number))
+    }
+
+    /// A new mapping finds the table full: only firm promises are kept.
+    fn make_room(&mut self) {
+        for promise in &mut self.promises {
+            if !promise.holds_firmly(self.now) {
+                *promise = Promise::default();
+            }
         }
     }
 
@@ -310,6 +394,7 @@ impl Model {
             return;
         };
         assert!(mapping.pin());
+        self.promises[number].used = true;
         self.promises[number].pins.push(mapping);
     }
 

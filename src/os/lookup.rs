@@ -17,8 +17,9 @@ use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::proto::serialize::binary::BinDecodable;
 use hickory_resolver::{Resolver, lookup::Lookup};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::dns::hold::{LookupKey, NatAnswer, Server};
 use crate::path::Path;
@@ -46,26 +47,45 @@ pub struct Answered {
 /// Asks for NAT records. How many questions are in flight is limited by who asks.
 pub struct Lookups(UnboundedSender<LookupKey>);
 
+/// The other end of [`Lookups`], for a thread of its own.
+pub struct Asker {
+    runtime: Runtime,
+    record_type: u16,
+    questions: UnboundedReceiver<LookupKey>,
+    answers: Sender<Answered>,
+    wake: Arc<Wake>,
+}
+
 impl Lookups {
-    /// Starts the thread. Each answer goes into `answers`, and then `wake` is used.
-    pub fn start(record_type: u16, answers: Sender<Answered>, wake: Arc<Wake>) -> io::Result<Self> {
-        let (questions, received) = unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("lookup".into()).spawn(move || {
-            let answered = move |answer| {
-                // The other side is gone only while the daemon stops.
-                let _ = answers.send(answer);
-                wake.wake();
-            };
-            LocalSet::new().block_on(&runtime, serve(record_type, received, answered));
-        })?;
-        Ok(Self(questions))
+    /// Where questions go in, and what asks them. Each answer goes into `answers`, and then `wake`
+    /// is used.
+    pub fn new(
+        record_type: u16,
+        answers: Sender<Answered>,
+        wake: Arc<Wake>,
+    ) -> io::Result<(Self, Asker)> {
+        let (sender, questions) = unbounded_channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok((Self(sender), Asker { runtime, record_type, questions, answers, wake }))
     }
 
     /// Asks; the answer comes through the channel.
     pub fn ask(&self, key: LookupKey) {
-        // The thread ends only with the daemon.
+        // The asker ends only with the daemon.
         let _ = self.0.send(key);
+    }
+}
+
+impl Asker {
+    /// Asks until the [`Lookups`] are dropped; what is still open then is given up.
+    pub fn run(self) {
+        let Self { runtime, record_type, questions, answers, wake } = self;
+        let answered = move |answer| {
+            // The other side is gone only while the daemon stops.
+            let _ = answers.send(answer);
+            wake.wake();
+        };
+        LocalSet::new().block_on(&runtime, serve(record_type, questions, answered));
     }
 }
 
@@ -80,9 +100,9 @@ async fn serve(
     while let Some(key) = questions.recv().await {
         let resolver = address(key.server).and_then(|ip| resolver_for(&mut resolvers, ip));
         let answered = answered.clone();
-        tokio::task::spawn_local(async move {
+        spawn_local(async move {
             let (answer, malformed) = match resolver {
-                Some(resolver) => ask(&resolver, record_type, &key).await,
+                Some(resolver) => ask_apart(resolver, record_type, key.clone()).await,
                 None => (NatAnswer::Failed, 0),
             };
             answered(Answered { key, answer, malformed });
@@ -133,6 +153,17 @@ fn options() -> ResolverOpts {
     options.num_concurrent_reqs = 1;
     options.try_tcp_on_error = false;
     options
+}
+
+/// In a task of its own: what a server says may be hostile, and a panic of the resolver's about it
+/// shall fail this question only, not leave it open.
+async fn ask_apart(
+    resolver: Arc<TokioResolver>,
+    record_type: u16,
+    key: LookupKey,
+) -> (NatAnswer, u64) {
+    let asked = spawn_local(async move { ask(&resolver, record_type, &key).await });
+    asked.await.unwrap_or((NatAnswer::Failed, 0))
 }
 
 async fn ask(resolver: &TokioResolver, record_type: u16, key: &LookupKey) -> (NatAnswer, u64) {

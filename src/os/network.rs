@@ -142,20 +142,20 @@ mod tests {
 
     #[test]
     fn loopback_is_our_own_and_no_route_leads_to_it() {
-        let network = Network::new(Ports::new(1), Vec::new()).expect("addresses can be read");
+        let network = Network::new(Ports::new(1, 0), Vec::new()).expect("addresses can be read");
         assert!(network.is_own(Ipv4Addr::LOCALHOST));
         assert!(network.is_own(Ipv4Addr::new(127, 9, 9, 9)));
         assert!(!network.is_own(Ipv4Addr::new(192, 0, 2, 77)));
         assert_eq!(network.source_for(Ipv4Addr::LOCALHOST), None);
         assert!(network.is_inside(Ipv4Addr::new(127, 9, 9, 9)), "of the interface lo");
         let outside =
-            Network::new(Ports::new(1), vec!["lo".into()]).expect("addresses can be read");
+            Network::new(Ports::new(1, 0), vec!["lo".into()]).expect("addresses can be read");
         assert!(!outside.is_inside(Ipv4Addr::new(127, 9, 9, 9)));
     }
 
     #[test]
     fn a_refresh_starts_a_new_epoch() {
-        let network = Network::new(Ports::new(1), Vec::new()).expect("addresses can be read");
+        let network = Network::new(Ports::new(1, 0), Vec::new()).expect("addresses can be read");
         let before = network.route_epoch();
         network.refresh().expect("addresses can be read");
         assert_ne!(network.route_epoch(), before);

@@ -4,7 +4,7 @@
 //! outer packet before the INPUT hook turns it into, say, TCP. So the port is reserved by an
 //! unconnected socket bound to the wildcard address, which conflicts with every other socket on
 //! that port: nobody can hold one that the kernel would find.
-#![allow(unsafe_code, reason = "one socket option has no safe wrapper")]
+#![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -20,6 +20,7 @@ use crate::tunnel::Lease;
 pub struct Ports {
     used: Arc<AtomicUsize>,
     cap: usize,
+    mark: u32,
 }
 
 /// An owned port.
@@ -31,9 +32,10 @@ pub struct Port {
 }
 
 impl Ports {
-    /// At most `cap` ports, each of which takes a descriptor.
-    pub fn new(cap: usize) -> Self {
-        Self { used: Arc::default(), cap }
+    /// At most `cap` ports, each of which takes a descriptor. What is sent from one carries the
+    /// packet mark `mark`, so that the rules mark its connection again after conntrack forgot it.
+    pub fn new(cap: usize, mark: u32) -> Self {
+        Self { used: Arc::default(), cap, mark }
     }
 
     /// How many are owned, and how many may be.
@@ -49,6 +51,7 @@ impl Ports {
         }
         let port = bind(preferred).or_else(|_| bind(0)).and_then(|socket| {
             let port = socket.local_addr()?.port();
+            set_mark(&socket, self.mark)?;
             Ok((socket, port))
         });
         match port {
@@ -79,14 +82,25 @@ fn drop_all(socket: &UdpSocket) -> io::Result<()> {
     // `ret #0`: keep no octet of any packet (BPF_RET | BPF_K).
     let mut program = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
     let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-    // SAFETY: the option takes a sock_fprog, which the kernel copies during the call.
+    set_option(socket, libc::SO_ATTACH_FILTER, &filter)
+}
+
+/// Needs CAP_NET_ADMIN, as the queues do; 0 is what a socket has anyway.
+fn set_mark(socket: &UdpSocket, mark: u32) -> io::Result<()> {
+    if mark == 0 { Ok(()) } else { set_option(socket, libc::SO_MARK, &mark) }
+}
+
+/// Sets an option of SOL_SOCKET whose value is a `T` in the kernel's layout.
+fn set_option<T>(socket: &UdpSocket, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the kernel reads `size_of::<T>()` octets of `value` during the call and keeps no
+    // pointer; that a filter's program outlives the call is for the caller, whose local it is.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const filter).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
+            option,
+            (&raw const *value).cast(),
+            size_of::<T>() as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn an_owned_port_cannot_be_had_by_anybody_else() {
-        let port = Ports::new(2).reserve(0).expect("a free port");
+        let port = Ports::new(2, 0).reserve(0).expect("a free port");
         for addr in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
             let error = UdpSocket::bind((addr, port.port())).expect_err("it is taken");
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -129,13 +143,13 @@ mod tests {
         // Bound to loopback only: a wildcard reservation must still see the conflict.
         let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let taken = other.local_addr().expect("bound").port();
-        let port = Ports::new(2).reserve(taken).expect("another port");
+        let port = Ports::new(2, 0).reserve(taken).expect("another port");
         assert_ne!(port.port(), taken);
     }
 
     #[test]
     fn the_owner_is_never_handed_packets() {
-        let port = Ports::new(2).reserve(0).expect("a free port");
+        let port = Ports::new(2, 0).reserve(0).expect("a free port");
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         sender.send_to(b"stray", (Ipv4Addr::LOCALHOST, port.port())).expect("sent");
         port.socket.set_nonblocking(true).expect("a socket option");
@@ -145,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_cap_holds_and_ports_come_back() {
-        let ports = Ports::new(1);
+        let ports = Ports::new(1, 0);
         let first = ports.reserve(0).expect("a free port");
         assert!(ports.reserve(0).is_none());
         drop(first);

@@ -13,7 +13,8 @@ pub fn read(name: &str) -> io::Result<String> {
     Ok(std::fs::read_to_string(path(name))?.trim().to_owned())
 }
 
-/// A setting that is put back when this value is dropped.
+/// A setting that is put back when this value is dropped. What it was before an earlier run that was
+/// killed is not known.
 #[derive(Debug)]
 pub struct Changed {
     name: &'static str,

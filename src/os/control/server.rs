@@ -22,6 +22,8 @@ use rustix::net::{
 use super::connection::{Connection, Woken, wait};
 use crate::control::{Reply, Request};
 
+/// Mode of the socket's directory, if that has to be made: the socket's own mode says who may ask.
+const DIRECTORY_MODE: u32 = 0o755;
 /// How many clients may be connected at once; more are told to come back.
 const MAX_CONNECTIONS: usize = 16;
 /// How many connections the kernel keeps until they are accepted.
@@ -78,10 +80,13 @@ impl std::error::Error for ServerError {}
 
 impl Server {
     /// Listens on `path`, for root (or whoever runs this) and the members of `group`, if that
-    /// exists. A socket that a dead daemon left behind is replaced.
+    /// exists. A socket that a dead daemon left behind is replaced, and its directory made if it is
+    /// missing.
     pub fn bind(path: &Path, group: &str) -> Result<Self, ServerError> {
+        let io_error = |e| ServerError::Io(path.to_owned(), e);
+        make_directory_of(path).map_err(io_error)?;
         make_way(path)?;
-        let listener = listen_on(path, group).map_err(|e| ServerError::Io(path.to_owned(), e))?;
+        let listener = listen_on(path, group).map_err(io_error)?;
         Ok(Self { listener, path: path.to_owned(), patience: PATIENCE })
     }
 
@@ -165,6 +170,19 @@ fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
 fn is_about_one_client(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
+}
+
+/// Makes the directory if there is none; an unusual umask must not keep the group out of it.
+fn make_directory_of(path: &Path) -> io::Result<()> {
+    let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    if directory.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory)?;
+    fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE))
 }
 
 /// Sees that nothing alive or foreign is at `path`.

@@ -247,6 +247,15 @@ fn a_file_that_is_no_socket_is_left_alone() {
 fn no_daemon_and_no_directory_are_named() {
     let directory = TempDir::new();
     assert!(matches!(ask(&directory.socket(), &flows(1)), Err(AskError::NoDaemon(_))));
-    let nowhere = directory.path().join("missing/control.sock");
+    fs::write(directory.path().join("file"), "in the way").expect("written");
+    let nowhere = directory.path().join("file/control.sock");
     assert!(matches!(Server::bind(&nowhere, NO_GROUP), Err(ServerError::Io(..))));
+}
+
+#[test]
+fn a_missing_directory_is_made() {
+    let directory = TempDir::new();
+    let made = directory.path().join("run/nattt");
+    let _server = Server::bind(&made.join("control.sock"), NO_GROUP).expect("a free path");
+    assert_eq!(fs::metadata(&made).expect("made").permissions().mode() & 0o7777, 0o755);
 }

@@ -10,6 +10,7 @@ import sys
 import threading
 
 NAT_TYPE = 65324
+SO_RCVBUFFORCE = 33  # Linux; Python has no name for it
 RDATA = bytes([203, 0, 113, 1, 0, 100, 192, 168, 0, 2])
 
 
@@ -28,7 +29,7 @@ def reply(query, end, answers):
 def main():
     address, seconds = sys.argv[1], float(sys.argv[2])
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUFFORCE, 4 << 20)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
     sock.bind((address, 53))
     record = b"\xc0\x0c" + struct.pack("!HHIH", NAT_TYPE, 1, 300, len(RDATA)) + RDATA
     print("ready", flush=True)
