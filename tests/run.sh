@@ -42,7 +42,7 @@ system() {
 # Every script beside vm.sh runs as root in a kernel of its own.
 vm() {
     local name
-    [ -e "${VM_DIR:-/var/tmp/nattt-vm}/initramfs" ] || check vm-setup tests/vm/vm.sh setup
+    check vm-setup tests/vm/vm.sh setup
     for name in $(names tests/vm | grep -vx vm); do
         check "vm-$name" env VM_TIMEOUT=900 VM_ENV=NATTT NATTT="$PWD/target/release/nattt" \
             tests/vm/vm.sh run "tests/vm/$name.sh"

@@ -22,6 +22,10 @@ ROOT_MODULES="virtio_pci 9pnet_virtio 9p overlay crc32c_generic"
 
 die() { echo "vm: $*" >&2; exit 125; }
 
+script=$(realpath "$0")
+# Whether VM_DIR holds what this very script makes.
+ready() { [ "$(cat "$VM_DIR/made-by" 2>/dev/null)" = "$(sha256sum <"$script")" ]; }
+
 setup() {
   local tool
   for tool in qemu-system-x86_64 busybox cpio xz dpkg python3 modprobe; do
@@ -33,6 +37,7 @@ setup() {
   fetch_kernel
   unpack_kernel
   make_initramfs
+  sha256sum <"$script" >"$VM_DIR/made-by"
   echo "vm: kernel $(cat "$VM_DIR/version") is ready in $VM_DIR"
 }
 
@@ -105,7 +110,7 @@ $b mount -t overlay -o lowerdir=/host,upperdir=/rw/upper,workdir=/rw/work root /
 for dir in dev proc sys run out lib/modules; do $b mkdir -p "/new/$dir"; done
 $b mount -t devtmpfs dev /new/dev; $b mount -t proc proc /new/proc; $b mount -t sysfs sys /new/sys
 $b mkdir -p /new/dev/pts /new/dev/shm; $b mount -t devpts pts /new/dev/pts
-for dir in run dev/shm tmp; do $b mount -t tmpfs tmp "/new/$dir"; done
+for dir in run dev/shm; do $b mount -t tmpfs tmp "/new/$dir"; done
 $b ln -s /proc/self/fd /new/dev/fd
 $b mount -o bind "/new$modules" /new/lib/modules
 $b mount -t 9p -o "cache=none,$share" out /new/out || echo "vm: no output share"
@@ -128,7 +133,7 @@ guest_script() {
 
 run() {
   local out status ended=0
-  [ -e "$VM_DIR/initramfs" ] || die "not set up yet: $0 setup"
+  ready || die "not set up by this script yet: $0 setup"
   out=${VM_OUT:-$(mktemp -d)}
   rm -f "$out/.status"
   guest_script "$@" >"$out/.init"
@@ -152,7 +157,7 @@ run() {
 }
 
 case ${1:-} in
-  setup) setup ;;
+  setup) ready || setup ;;
   run) shift; run "$@" ;;
   *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
 esac
