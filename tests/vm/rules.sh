@@ -24,7 +24,7 @@ check "a foreign table is left alone" [ "$foreign" = "$(nft list table ip mine)"
 for chain in client_output client_unmapped client_mark client_input config_; do
   check "chain $chain is there" shows "chain $chain"
 done
-check "the pool is queued by CPU, without bypass" shows "queue flags fanout to 26800-26803"
+check "the pool is queued, one queue a flow, without bypass" shows "queue to symhash mod 4 offset 26800"
 check "DNS is queued with bypass" shows "queue flags bypass to 26816"
 check "nothing else has a bypass" [ "$(nft list table inet nattt | grep -c bypass)" = 1 ]
 nft add element inet nattt mapped '{ 127.64.0.1 }'
