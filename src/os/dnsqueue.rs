@@ -24,7 +24,6 @@ impl DnsQueue {
     pub fn bind(number: u16, hold: u16) -> io::Result<Self> {
         let mut queue = nfq::Queue::open()?;
         queue.bind(number)?;
-        queue.set_copy_range(number, u16::MAX)?;
         queue.set_fail_open(number, true)?;
         Ok(Self { queue, hold })
     }

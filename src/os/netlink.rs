@@ -116,7 +116,8 @@ impl Request {
         Err(io::Error::other("what the kernel lists kept changing while it was read"))
     }
 
-    fn finished(mut self) -> Vec<u8> {
+    /// The message, for a caller that reads the answer itself.
+    pub(super) fn finished(mut self) -> Vec<u8> {
         let octets = self.0.len() as u32;
         self.0[..4].copy_from_slice(&octets.to_ne_bytes());
         self.0

@@ -2,18 +2,17 @@
 //! host order, attribute values of this subsystem in network order.
 
 const NFNL_SUBSYS_QUEUE: u16 = 3;
-const MSG_PACKET: u16 = 0;
-pub(super) const MSG_VERDICT: u16 = 1;
-pub(super) const MSG_CONFIG: u16 = 2;
+const PACKET: u16 = NFNL_SUBSYS_QUEUE << 8;
+const VERDICT: u16 = NFNL_SUBSYS_QUEUE << 8 | 1;
+pub(super) const CONFIG: u16 = NFNL_SUBSYS_QUEUE << 8 | 2;
 
-pub(super) const NLMSG_HEADER: usize = 16;
+const NLMSG_HEADER: usize = 16;
 const NFGENMSG: usize = 4;
 pub(super) const HEADERS: usize = NLMSG_HEADER + NFGENMSG;
 pub(super) const ATTRIBUTE: usize = 4;
 
 const NLMSG_ERROR: u16 = 2;
-pub(super) const NLM_F_REQUEST: u16 = 1;
-pub(super) const NLM_F_ACK: u16 = 4;
+const NLM_F_REQUEST: u16 = 1;
 const NLA_TYPE_MASK: u16 = 0x3fff;
 
 /// Attributes of a packet message.
@@ -45,7 +44,7 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
         let errno = message.get(NLMSG_HEADER..NLMSG_HEADER + 4)?.try_into().ok()?;
         return Some(Message::Answer(i32::from_ne_bytes(errno)));
     }
-    if kind == NFNL_SUBSYS_QUEUE << 8 | MSG_PACKET {
+    if kind == PACKET {
         return Some(Message::Packet(message.get(HEADERS..)?));
     }
     Some(Message::Other)
@@ -64,11 +63,11 @@ pub(in super::super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, u
     })
 }
 
-/// Appends the header of a message whose whole length is `octets`.
-pub(super) fn put_header(out: &mut Vec<u8>, octets: usize, kind: u16, flags: u16, queue: u16) {
+/// Appends the header of a verdict whose whole length is `octets`.
+pub(super) fn put_verdict(out: &mut Vec<u8>, octets: usize, queue: u16) {
     out.extend((octets as u32).to_ne_bytes());
-    out.extend((NFNL_SUBSYS_QUEUE << 8 | kind).to_ne_bytes());
-    out.extend(flags.to_ne_bytes());
+    out.extend(VERDICT.to_ne_bytes());
+    out.extend(NLM_F_REQUEST.to_ne_bytes());
     out.extend([0; 8]);
     out.extend([libc::AF_UNSPEC as u8, 0]);
     out.extend(queue.to_be_bytes());

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::sockopt;
 
-use crate::os::netlink::Socket;
+use crate::os::netlink::{Request, Socket};
 
-use super::message::{self, ATTRIBUTE, HEADERS, MSG_CONFIG, NLM_F_ACK, NLM_F_REQUEST};
+use super::message::CONFIG;
 use super::receive::Batch;
-use super::verdict::Verdicts;
+use super::verdict::{Action, Verdicts};
 
 const CFG_CMD: u16 = 1;
 const CFG_PARAMS: u16 = 2;
@@ -77,12 +77,7 @@ impl Queue {
         let socket = Socket(mnl::Socket::new(mnl::Bus::Netfilter)?);
         let queue = Self { number, socket };
         queue.set_buffers()?;
-        queue.configure(CFG_CMD, &[CMD_BIND, 0, 0, 0])?;
-        let mut params = COPY_ALL.to_be_bytes().to_vec();
-        params.push(COPY_PACKET);
-        queue.configure(CFG_PARAMS, &params)?;
-        queue.configure(CFG_QUEUE_MAXLEN, &options.max_len.to_be_bytes())?;
-        queue.set_flags(if options.fail_open { FAIL_OPEN } else { 0 })?;
+        queue.configure(options)?;
         Ok(queue)
     }
 
@@ -111,57 +106,39 @@ impl Queue {
         Ok(())
     }
 
-    fn set_flags(&self, flags: u32) -> io::Result<()> {
-        let mut message = Vec::new();
-        let octets = HEADERS + 2 * (ATTRIBUTE + 4);
-        message::put_header(
-            &mut message,
-            octets,
-            MSG_CONFIG,
-            NLM_F_REQUEST | NLM_F_ACK,
-            self.number,
-        );
-        message::put_attribute(&mut message, CFG_FLAGS, 4);
-        message.extend(flags.to_be_bytes());
-        message::put_attribute(&mut message, CFG_MASK, 4);
-        message.extend(FAIL_OPEN.to_be_bytes());
-        self.request(&message)
+    /// Everything in one message: the kernel hands over the first packets as soon as it has read it,
+    /// and they arrive before its answer.
+    fn configure(&self, options: Options) -> io::Result<()> {
+        let [high, low] = self.number.to_be_bytes();
+        let params = [&COPY_ALL.to_be_bytes()[..], &[COPY_PACKET]].concat();
+        let flags = if options.fail_open { FAIL_OPEN } else { 0 };
+        let request = Request::new(CONFIG, 0, &[libc::AF_UNSPEC as u8, 0, high, low])
+            .attribute(CFG_CMD, &[CMD_BIND, 0, 0, 0])
+            .attribute(CFG_PARAMS, &params)
+            .attribute(CFG_QUEUE_MAXLEN, &options.max_len.to_be_bytes())
+            .attribute(CFG_FLAGS, &flags.to_be_bytes())
+            .attribute(CFG_MASK, &FAIL_OPEN.to_be_bytes());
+        self.socket.0.send(&request.finished())?;
+        self.confirm(if options.fail_open { Action::Accept } else { Action::Drop })
     }
 
-    fn configure(&self, kind: u16, value: &[u8]) -> io::Result<()> {
-        let mut message = Vec::new();
-        let octets = HEADERS + message::align(ATTRIBUTE + value.len());
-        message::put_header(
-            &mut message,
-            octets,
-            MSG_CONFIG,
-            NLM_F_REQUEST | NLM_F_ACK,
-            self.number,
-        );
-        message::put_attribute(&mut message, kind, value.len());
-        message.extend(value);
-        message.resize(octets, 0);
-        self.request(&message)
-    }
-
-    /// Sends a request and waits for the kernel's answer. Packets that arrive before it stay
-    /// unanswered, so a queue is configured before rules send to it or right after it is bound.
-    fn request(&self, message: &[u8]) -> io::Result<()> {
-        self.socket.0.send(message)?;
+    /// Waits for the kernel's answer. A packet that arrives before it gets a verdict as if the queue
+    /// were full: without one it would take a place in the kernel for ever.
+    fn confirm(&self, action: Action) -> io::Result<()> {
         let mut batch = Batch::new(1);
         loop {
-            match batch.fill(self.fd()) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait(&[], None)?;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            if !self.receive(&mut batch)? {
+                self.wait(&[], None)?;
             }
             match batch.packets().next() {
                 Some(Err(Some(0))) => return Ok(()),
                 Some(Err(Some(errno))) => return Err(io::Error::from_raw_os_error(errno)),
-                _ => {}
+                Some(Ok(packet)) => {
+                    let mut verdict = Verdicts::default();
+                    verdict.plain(self.number, packet.id, action);
+                    let _ = self.send(&verdict);
+                }
+                Some(Err(None)) | None => {}
             }
         }
     }

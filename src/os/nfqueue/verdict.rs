@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::wire::outer::MAX_DATAGRAM;
 
-use super::message::{self, ATTRIBUTE, HEADERS, MSG_VERDICT, NLM_F_REQUEST, attribute};
+use super::message::{self, ATTRIBUTE, HEADERS, attribute};
 
 /// Octets of nfqnl_msg_verdict_hdr.
 const VERDICT_HDR: usize = 8;
@@ -145,7 +145,7 @@ impl<'p> Verdicts<'p> {
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.verdicts += 1;
         }
-        message::put_header(&mut self.arena, octets, MSG_VERDICT, NLM_F_REQUEST, queue);
+        message::put_verdict(&mut self.arena, octets, queue);
         message::put_attribute(&mut self.arena, attribute::VERDICT_HDR, VERDICT_HDR);
         self.arena.extend(action.to_kernel().to_be_bytes());
         self.arena.extend(id.to_be_bytes());
