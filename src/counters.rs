@@ -86,7 +86,6 @@ counters! {
     DnsEvicted "dns_evicted" "Remembered answers about NAT records, and silent servers, that made room for new ones."
     MappingsFull "mappings_full" "DNS replies passed on as they came: no pool address is free."
     // Kernel.
-    QueueOverrun "queue_overrun" "Times the kernel reported that a queue socket overflowed."
     VerdictRefused "verdict_refused" "Verdicts that the kernel refused."
 }
 

@@ -39,7 +39,7 @@ use crate::config::{self, Config};
 use crate::counters::Counters;
 use crate::mapping::{Mappings, State};
 use crate::os::clock::Clock;
-use crate::os::control::Server;
+use crate::os::control::{GROUP, Server};
 use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
 use crate::os::lookup::Lookups;
@@ -55,8 +55,6 @@ use report::Report;
 use stop::Stop;
 use worker::Worker;
 
-/// The group whose members may use the control socket.
-const GROUP: &str = "nattt";
 /// Packets that the kernel holds for one data queue.
 const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
 /// File of the mapping table in the state directory.

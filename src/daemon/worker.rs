@@ -13,11 +13,8 @@ use super::Roles;
 use super::guard::Guard;
 use super::stop::Stop;
 
-/// Packets per receive. A verdict is two parts of a gathering send, which takes 1,024 at most
-/// (IOV_MAX); beyond this many a batch gains nothing.
+/// Packets per receive. Measured: more of them gain nothing.
 const BATCH: usize = 256;
-/// Verdicts are sent early when they hold so many octets, well below the send buffer.
-const SEND_OCTETS: usize = 512 << 10;
 
 /// What a worker needs.
 pub(super) struct Worker {
@@ -38,9 +35,6 @@ impl Worker {
             match self.queue.receive(&mut batch) {
                 Ok(true) => self.serve(&mut batch),
                 Ok(false) => self.queue.wait(&[self.stop.wake()], None)?,
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.counters.add(Counter::QueueOverrun);
-                }
                 Err(error) => return Err(error),
             }
         }
@@ -57,16 +51,8 @@ impl Worker {
                 Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
                 Err(None) => {}
             }
-            if verdicts.octets() > SEND_OCTETS {
-                self.send(&verdicts);
-                verdicts.clear();
-            }
         }
-        self.send(&verdicts);
-    }
-
-    fn send(&self, verdicts: &Verdicts<'_>) {
-        self.counters.add_many(Counter::VerdictRefused, self.queue.send(verdicts));
+        self.counters.add_many(Counter::VerdictRefused, self.queue.send(&verdicts));
     }
 
     fn judge<'b>(

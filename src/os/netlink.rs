@@ -62,6 +62,9 @@ impl AsFd for Socket {
     }
 }
 
+/// An attribute that holds attributes.
+const NLA_F_NESTED: u16 = 0x8000;
+
 /// A request under construction. Everything in it is aligned to four octets.
 pub(super) struct Request(Vec<u8>);
 
@@ -83,6 +86,17 @@ impl Request {
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
         self.aligned()
+    }
+
+    /// Adds an attribute that holds these.
+    pub(super) fn nested<'v>(
+        self,
+        kind: u16,
+        attributes: impl Iterator<Item = (u16, &'v [u8])>,
+    ) -> Self {
+        let inner = Self(Vec::new());
+        let inner = attributes.fold(inner, |all, (kind, value)| all.attribute(kind, value));
+        self.attribute(kind | NLA_F_NESTED, &inner.0)
     }
 
     fn aligned(mut self) -> Self {

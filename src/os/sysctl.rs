@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 /// `net.ipv4.udp_early_demux`: finding a connected socket before the firewall has seen a packet.
 pub const UDP_EARLY_DEMUX: &str = "net/ipv4/udp_early_demux";
-/// `net.ipv4.ip_forward`: whether this host forwards packets.
-pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// Reads a setting.
 pub fn read(name: &str) -> io::Result<String> {

@@ -134,14 +134,6 @@ impl Datagram {
         })
     }
 
-    /// The UDP payload; empty for other protocols.
-    pub fn udp_payload<'b>(&self, bytes: &'b mut [u8]) -> &'b mut [u8] {
-        match self.transport {
-            Transport::Udp => &mut bytes[IPV4_HEADER + UDP_HEADER..],
-            _ => &mut [],
-        }
-    }
-
     /// Replaces both endpoints and mends the checksums (RFC 1624).
     ///
     /// A port that is not on the wire (that of protocols without ports, or the other side of an

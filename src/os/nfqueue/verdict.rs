@@ -48,7 +48,6 @@ pub struct Verdicts<'p> {
     parts: Vec<Part<'p>>,
     /// What is sent together, in order.
     chunks: Vec<Chunk>,
-    octets: usize,
 }
 
 /// Whole verdicts that one system call sends.
@@ -72,24 +71,6 @@ enum Part<'p> {
 }
 
 impl<'p> Verdicts<'p> {
-    /// Whether there is nothing to send.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Forgets what was sent.
-    pub fn clear(&mut self) {
-        self.arena.clear();
-        self.parts.clear();
-        self.chunks.clear();
-        self.octets = 0;
-    }
-
-    /// Octets to send.
-    pub fn octets(&self) -> usize {
-        self.octets
-    }
-
     /// A verdict on the packet as it came.
     pub fn plain(&mut self, queue: u16, id: u32, action: Action) {
         let octets = HEADERS + ATTRIBUTE + VERDICT_HDR;
@@ -160,7 +141,6 @@ impl<'p> Verdicts<'p> {
             (Some(chunk), Some(Part::Arena(last))) => {
                 *last += octets;
                 chunk.octets += octets;
-                self.octets += octets;
             }
             _ => self.push(Part::Arena(octets), octets),
         }
@@ -172,7 +152,6 @@ impl<'p> Verdicts<'p> {
             chunk.parts += 1;
             chunk.octets += octets;
         }
-        self.octets += octets;
     }
 
     /// Sends everything, as many system calls as that takes, and says how many verdicts the kernel
@@ -313,7 +292,7 @@ mod tests {
             found.last().map(|(kind, _, value)| (*kind, value.len())),
             Some((attribute::PAYLOAD, MAX_DATAGRAM))
         );
-        batch.clear();
+        let mut batch = Verdicts::default();
         assert!(!batch.rewritten(7, 1, Action::Accept, Some(9), &[0; 28], &body));
         let mut drop = Verdicts::default();
         drop.plain(7, 1, Action::Drop);
@@ -345,7 +324,7 @@ mod tests {
                 prop_assert_eq!(messages(&bytes) as u64, chunk.verdicts);
                 (verdicts, octets) = (verdicts + messages(&bytes), octets + bytes.len());
             }
-            prop_assert_eq!((verdicts, octets), (bodies.len(), batch.octets()));
+            prop_assert_eq!((verdicts, octets), (bodies.len(), concat(&batch).len()));
         }
 
         #[test]
@@ -358,7 +337,6 @@ mod tests {
                 batch.plain(7, *id, Action::Drop);
             }
             let all = concat(&batch);
-            prop_assert_eq!(all.len(), batch.octets());
             let mut rest = &all[..];
             for (id, body, mark) in &verdicts {
                 let octets = u32::from_ne_bytes(rest[..4].try_into().expect("four")) as usize;

@@ -320,7 +320,7 @@ fn unanswered_flows_make_room() {
 }
 
 proptest! {
-    /// Encapsulation followed by decapsulation is the identity on the payload, for any depth.
+    /// Encapsulation followed by decapsulation is the identity on the payload.
     #[test]
     fn there_and_back_is_the_identity(
         payload in prop::collection::vec(any::<u8>(), 0..1500),
