@@ -5,10 +5,17 @@ use std::path::{Path, PathBuf};
 
 /// `net.ipv4.udp_early_demux`: finding a connected socket before the firewall has seen a packet.
 pub const UDP_EARLY_DEMUX: &str = "net/ipv4/udp_early_demux";
+/// `net.ipv4.ip_forward`: whether packets for other hosts are passed on.
+pub const IP_FORWARD: &str = "net/ipv4/ip_forward";
 
 /// Reads a setting.
 pub fn read(name: &str) -> io::Result<String> {
     Ok(std::fs::read_to_string(path(name))?.trim().to_owned())
+}
+
+/// Reads whether packets that arrive on an interface are passed on.
+pub fn read_forwarding(interface: &str) -> io::Result<String> {
+    read(&format!("net/ipv4/conf/{interface}/forwarding"))
 }
 
 /// A setting that is put back when this value is dropped. What it was before an earlier run that was

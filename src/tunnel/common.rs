@@ -15,6 +15,8 @@ pub trait Addresses: Send + Sync {
     fn is_own(&self, addr: Ipv4Addr) -> bool;
     /// Whether the address belongs to a network that this host is attached to from inside.
     fn is_inside(&self, addr: Ipv4Addr) -> bool;
+    /// Whether clients behind the interface of this index are served as well as those outside.
+    fn is_hairpin(&self, interface: u32) -> bool;
 }
 
 /// Packets and octets of one direction of a flow, inner headers included.
