@@ -45,7 +45,7 @@ impl Addresses for World {
         false
     }
 
-    fn is_hairpin(&self, _: u32) -> bool {
+    fn is_hairpin(&self, _: u32, _: Ipv4Addr) -> bool {
         false
     }
 }

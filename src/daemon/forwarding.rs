@@ -5,18 +5,21 @@ use log::info;
 
 use super::Error;
 use crate::config::Gateway;
-use crate::os::sysctl::{self, Changed, IP_FORWARD};
+use crate::os::sysctl::{self, Changed};
 use crate::tunnel::Addresses;
 
-/// Switches forwarding on where the configuration says so; it is put back with the value's end.
-pub(super) fn enable(gateway: Option<&Gateway>) -> Result<Option<Changed>, Error> {
-    if !gateway.is_some_and(|gateway| gateway.enable_forwarding) {
-        return Ok(None);
-    }
-    let changed =
-        sysctl::set(IP_FORWARD, "1").map_err(|error| Error::Setting(IP_FORWARD, error))?;
+/// Switches forwarding on where the configuration says so; it is put back with the values' end.
+pub(super) fn enable(gateway: Option<&Gateway>) -> Result<Vec<Changed>, Error> {
+    let gateway = gateway.filter(|gateway| gateway.enable_forwarding);
+    let interfaces = gateway.into_iter().flat_map(Gateway::arrivals);
+    interfaces.filter_map(|interface| enable_on(interface).transpose()).collect()
+}
+
+fn enable_on(interface: &str) -> Result<Option<Changed>, Error> {
+    let name = sysctl::forwarding(interface);
+    let changed = sysctl::set(&name, "1").map_err(|error| Error::Setting(name.clone(), error))?;
     if changed.is_some() {
-        info!("net.ipv4.ip_forward is 1 while natttd runs");
+        info!("{name} is 1 while natttd runs");
     }
     Ok(changed)
 }
@@ -27,8 +30,8 @@ pub(super) fn advice(gateway: Option<&Gateway>, own: &impl Addresses) -> Option<
     let interface = gateway.arrivals().find(|name| !forwards(name))?;
     Some(format!(
         "this host does not forward packets that arrive on {interface}, so exported hosts cannot be \
-         reached: run `sysctl -w net.ipv4.ip_forward=1` (and write it to a file in /etc/sysctl.d), \
-         or write `enable_forwarding = true` under [gateway]"
+         reached: run `sysctl -w {}=1` (and write it to a file in /etc/sysctl.d), or write `enable_forwarding = true` under [gateway]",
+        sysctl::forwarding(interface)
     ))
 }
 
@@ -36,8 +39,7 @@ fn serves_others(gateway: &Gateway, own: &impl Addresses) -> bool {
     gateway.exports.iter().any(|export| export.exact().is_none_or(|addr| !own.is_own(addr)))
 }
 
-/// Linux asks the interface a packet came in through; `ip_forward` sets all of them. One that is not
-/// there is not what is missing.
+/// Linux asks the interface a packet came in through. One that is not there is not what is missing.
 fn forwards(interface: &str) -> bool {
-    sysctl::read_forwarding(interface).map_or(true, |value| value != "0")
+    sysctl::read(&sysctl::forwarding(interface)).map_or(true, |value| value != "0")
 }

@@ -18,6 +18,7 @@ mod forwarding;
 mod guard;
 mod housekeeping;
 pub mod log;
+mod notices;
 mod report;
 mod roles;
 mod stop;
@@ -79,7 +80,7 @@ struct Daemon {
     server: Server,
     _tunnel_port: Option<UdpSocket>,
     _early_demux: Option<Changed>,
-    _forwarding: Option<Changed>,
+    _forwarding: Vec<Changed>,
 }
 
 #[derive(Clone)]
@@ -364,7 +365,7 @@ fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
 fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
     match config.client {
         Some(_) => sysctl::set(UDP_EARLY_DEMUX, "0")
-            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX, error)),
+            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX.into(), error)),
         None => Ok(None),
     }
 }

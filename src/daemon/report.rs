@@ -162,7 +162,12 @@ fn shown_flow(
 fn endpoint(number: u8, end: wire::Endpoint) -> Endpoint {
     let ports = matches!(
         number,
-        protocol::TCP | protocol::UDP | protocol::ICMP | protocol::DCCP | protocol::UDP_LITE
+        protocol::TCP
+            | protocol::UDP
+            | protocol::ICMP
+            | protocol::DCCP
+            | protocol::SCTP
+            | protocol::UDP_LITE
     );
     // The far side of an ICMP query has no identifier of its own.
     let port = Some(end.port).filter(|&port| ports && !(number == protocol::ICMP && port == 0));
@@ -175,6 +180,7 @@ fn protocol_name(number: u8) -> String {
         protocol::TCP => "tcp".into(),
         protocol::UDP => "udp".into(),
         protocol::DCCP => "dccp".into(),
+        protocol::SCTP => "sctp".into(),
         protocol::UDP_LITE => "udplite".into(),
         other => other.to_string(),
     }

@@ -29,7 +29,8 @@ pub struct Network {
 struct Attached {
     own: HashSet<Ipv4Addr>,
     inside: Vec<Ipv4Net>,
-    hairpin: HashSet<u32>,
+    /// Networks of hairpin interfaces, with their indexes.
+    hairpin: Vec<(u32, Ipv4Net)>,
 }
 
 impl Network {
@@ -62,8 +63,9 @@ impl Addresses for Network {
         self.attached().inside.iter().any(|net| net.contains(&addr))
     }
 
-    fn is_hairpin(&self, interface: u32) -> bool {
-        self.attached().hairpin.contains(&interface)
+    fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool {
+        let of = |(index, net): &(u32, Ipv4Net)| *index == interface && net.contains(&addr);
+        self.attached().hairpin.iter().any(of)
     }
 }
 
@@ -92,15 +94,19 @@ impl Environment for Network {
 
 impl Attached {
     fn read(outside: &[String], hairpin: &[String]) -> io::Result<Self> {
-        let hairpin = hairpin.iter().filter_map(|name| interface_index(name)).collect();
-        let mut attached = Self { hairpin, ..Self::default() };
+        let mut attached = Self::default();
         each_address(|interface, addr, mask| {
             attached.own.insert(addr);
             // The mask of an interface address is always one of a prefix.
-            if let Ok(net) = Ipv4Net::with_netmask(addr, mask)
-                && !outside.iter().any(|name| name == interface)
-            {
+            let Ok(net) = Ipv4Net::with_netmask(addr, mask) else { return };
+            let is_in = |names: &[String]| names.iter().any(|name| name == interface);
+            if !is_in(outside) {
                 attached.inside.push(net.trunc());
+            }
+            if is_in(hairpin) {
+                attached
+                    .hairpin
+                    .extend(interface_index(interface).map(|index| (index, net.trunc())));
             }
         })?;
         Ok(attached)
@@ -167,7 +173,9 @@ mod tests {
         let names = || vec!["lo".into(), "none".into()];
         let outside =
             Network::new(Ports::new(1, 0), names(), names()).expect("addresses can be read");
-        assert!(outside.is_hairpin(1) && !outside.is_hairpin(0) && !network.is_hairpin(1));
+        let (lo, other) = (Ipv4Addr::new(127, 9, 9, 9), Ipv4Addr::new(192, 0, 2, 77));
+        assert!(outside.is_hairpin(1, lo) && !network.is_hairpin(1, lo));
+        assert!(!outside.is_hairpin(2, lo) && !outside.is_hairpin(1, other));
         assert!(!outside.is_inside(Ipv4Addr::new(127, 9, 9, 9)));
     }
 

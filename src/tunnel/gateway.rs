@@ -171,7 +171,7 @@ impl<A: Addresses> Gateway<A> {
         let exported = self.settings.exports.iter().any(|e| e.prefix.contains(&src.addr));
         let inside = exported || is_private(src.addr) || self.own.is_inside(src.addr);
         let listed = || self.settings.inside_sources.iter().any(|net| net.contains(&src.addr));
-        let allowed = || self.own.is_hairpin(interface) || listed();
+        let allowed = || self.own.is_hairpin(interface, src.addr) || listed();
         src.port != 0 && is_host(src.addr) && !self.own.is_own(src.addr) && (!inside || allowed())
     }
 
@@ -196,7 +196,9 @@ impl<A: Addresses> Gateway<A> {
 
     fn is_exported(&self, inner: &Datagram) -> bool {
         let port = match inner.transport {
-            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike => Some(inner.dst.port),
+            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike | Transport::Sctp => {
+                Some(inner.dst.port)
+            }
             _ => None,
         };
         let dst = inner.dst.addr;

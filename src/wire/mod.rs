@@ -8,6 +8,7 @@ pub mod datagram;
 pub mod ecn;
 pub mod mss;
 pub mod outer;
+mod sctp;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -18,7 +18,14 @@ t_config() {
 fig1
 host T 192.168.0.9/24 192.168.0.1 Y lan
 serve T
-on T sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.send_redirects=1
+# Settings of others, which must stay: a hardened one, and another program's bridge.
+ip -n "$PREFIX-T" link add br7 type bridge
+on T sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.send_redirects=1 \
+    net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.br7.forwarding=1
+settings() {
+    on T sysctl net.ipv4.ip_forward net.ipv4.conf.{all.accept_redirects,br7.forwarding,eth0.forwarding}
+}
+before=$(settings)
 on Y nft add rule ip site prerouting iifname wan udp dport 100 dnat to 192.168.0.9
 capture B eth0 'icmp[icmptype] == icmp-redirect'
 nattt_client A
@@ -26,17 +33,17 @@ nattt_client A
 # A host does not forward: the daemon says so, and how to change it.
 t_config '["192.168.0.0/24", "192.168.0.9"]'
 start_natttd T
-wait_for 5 "the advice about forwarding" grep -q 'sysctl -w net.ipv4.ip_forward=1' "$(log T natttd)"
-matches 'ip_forward' "$(control T status)" "status"
+wait_for 5 "the advice about forwarding" grep -q 'sysctl -w net/ipv4/conf/eth0/forwarding=1' "$(log T natttd)"
+matches 'conf/eth0/forwarding' "$(control T status)" "status"
 same "This is T." "$(fetch A home.example/)" "T's own service needs no forwarding"
 matches '^198\.51\.100\.10:' "$(fetch A home.example/whoami)" "A as T sees it"
 stop T natttd
-same 0 "$(on T sysctl -n net.ipv4.ip_forward)" "ip_forward, which nobody asked to change"
+same "$before" "$(settings)" "settings that nobody asked to change"
 
 # It sets it where it is told to, and puts it back.
 t_config '["192.168.0.0/24", "192.168.0.9"]' 'enable_forwarding = true'
 start_natttd T
-same 1 "$(on T sysctl -n net.ipv4.ip_forward)" "ip_forward while natttd runs"
+same 1 "$(on T sysctl -n net.ipv4.conf.eth0.forwarding)" "forwarding while natttd runs"
 same "This is B." "$(fetch A b.example/)" "the page"
 matches '^192\.168\.0\.9:' "$(fetch A b.example/whoami)" "T as B sees it"
 matches '^B saw 192\.168\.0\.9:[0-9]+: hello$' "$(ask A b.example 7 hello)" "UDP"
@@ -48,4 +55,4 @@ same "" "$(seen B eth0 redirect || true)" "ICMP redirects that would lead B past
 # Only to exports, never out to the Internet again.
 refused "out again through T" fetch A relay.example/ --max-time 3
 stop T natttd
-same 0 "$(on T sysctl -n net.ipv4.ip_forward)" "ip_forward after the end"
+same "$before" "$(settings)" "settings after the end"

@@ -142,7 +142,7 @@ fn inside_sources_come_through_a_hairpin_only() {
     let inside = "192.168.0.7:5";
     assert_eq!(through(OUTSIDE, inside), Fate::Dropped(Counter::GatewayBadOuterSource));
     assert!(matches!(through(HAIRPIN, inside), Fate::Decapsulated { .. }));
-    for forged in ["192.168.0.1:5", "127.0.0.1:5", "224.0.0.1:5"] {
+    for forged in ["192.168.0.1:5", "127.0.0.1:5", "224.0.0.1:5", "10.0.0.5:5"] {
         let fate = through(HAIRPIN, forged);
         assert_eq!(fate, Fate::Dropped(Counter::GatewayBadOuterSource), "{forged}");
     }

@@ -62,8 +62,8 @@ impl Addresses for World {
         self.inside.iter().any(|net| net.contains(&addr))
     }
 
-    fn is_hairpin(&self, interface: u32) -> bool {
-        interface == HAIRPIN
+    fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool {
+        interface == HAIRPIN && addr.octets()[..3] == [192, 168, 0]
     }
 }
 
