@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     nftables iptables iproute2 conntrack ethtool kmod procps
-    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
+    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping traceroute tcpdump iperf3
     python3 jq qemu-system-x86 busybox-static cpio xz-utils ca-certificates"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"

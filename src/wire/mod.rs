@@ -6,6 +6,7 @@
 pub mod checksum;
 pub mod datagram;
 pub mod ecn;
+pub mod icmp_error;
 pub mod mss;
 pub mod outer;
 
@@ -13,3 +14,4 @@ pub mod outer;
 pub(crate) mod tests;
 
 pub use datagram::{Datagram, Endpoint, Flaw};
+pub use icmp_error::IcmpError;

@@ -41,6 +41,20 @@ pub(crate) fn echo(src: Endpoint, dst: Endpoint, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// An ICMP message of any type; `rest` are the four octets behind its checksum.
+pub(crate) fn icmp_error(
+    src: Endpoint,
+    dst: Endpoint,
+    kind: u8,
+    code: u8,
+    rest: [u8; 4],
+    quote: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    ipv4(src, dst).icmpv4_raw(kind, code, rest).write(&mut packet, quote).expect("a Vec takes it");
+    packet
+}
+
 /// Header and transport checksums, verified by `etherparse`.
 pub(crate) fn assert_checksums(packet: &[u8]) {
     let ip = Ipv4HeaderSlice::from_slice(packet).expect("an IPv4 header");
@@ -68,7 +82,7 @@ pub(crate) fn assert_checksums(packet: &[u8]) {
     }
 }
 
-fn packets() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn packets() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(any::<u8>(), 0..600);
     (0..3, endpoint(), endpoint(), payload).prop_map(|(kind, src, dst, payload)| match kind {
         0 => udp(src, dst, &payload),
