@@ -94,6 +94,14 @@ impl Tables {
         self.mangle.chain("POSTROUTING", Place::Last);
         let replies = format!("{} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
+        for outside in &gateway.outside {
+            for error in ICMP_ERRORS {
+                let own = format!(
+                    "-o {outside} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID"
+                );
+                self.mangle.rule("POSTROUTING", format!("{own} {}", errors(config.queues)));
+            }
+        }
     }
 
     fn decapsulate(&mut self, config: &Config, gateway: &Gateway) {

@@ -19,12 +19,12 @@
 //! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
 //! | forward, filter - 1 (iptables: mangle) | M's connections never leave where they came in |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
-//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections: to the data queues |
+//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, ICMP errors without a connection: to the data queues |
 //!
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
 //! anything else would let a listener on this host answer for the remote one; for the gateway,
 //! replies would leave unencapsulated. DNS has it: names must resolve without the daemon. So have
-//! ICMP errors about outer packets: without the daemon they are the kernel's, as if there were no rules.
+//! ICMP errors outside M's inner connections: without the daemon they are the kernel's, as if there were no rules.
 //!
 //! Loading nft's text anew deletes its timeout objects, so connections that live then go on with the
 //! kernel's own timeouts (iptables' policies stay): load when the configuration changed, not at

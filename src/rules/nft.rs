@@ -25,7 +25,7 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         text += &timeout_objects();
         text += &gateway_prerouting(config, gateway);
         text += &gateway_guards(config.mark, gateway);
-        text += &gateway_postrouting(config);
+        text += &gateway_postrouting(config, gateway);
     }
     text + "}\n"
 }
@@ -187,16 +187,21 @@ fn gateway_guards(mark: Mark, gateway: &Gateway) -> String {
     )
 }
 
-fn gateway_postrouting(config: &Config) -> String {
+fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
+    let outside = interfaces(&gateway.outside);
+    let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
     let has_mark = has_mark("ct", config.mark);
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
 	# client role's connections never match: their replies arrive here, they do not leave.
+	# Connection tracking forgets a packet that this host refuses to forward (its TTL has run out):
+	# natttd sees whether an error of this host is about one. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		{has_mark} ct direction reply counter {queue}
+		oifname {outside} {ICMP_ERRORS} ct state invalid counter queue flags bypass to {errors}
 	}}
 "
     )

@@ -179,7 +179,7 @@ mod tests {
             ("nattt gateway_identity", 1),
             ("nattt gateway_input", 1),
             ("nattt gateway_mark", 3),
-            ("nattt gateway_postrouting", 1),
+            ("nattt gateway_postrouting", 2),
             ("nattt gateway_prerouting", 3),
         ];
         assert_eq!(counts(&shape), list(&expected));

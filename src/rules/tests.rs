@@ -65,6 +65,7 @@ fn nft_gateway() {
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
+            "oifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state invalid counter queue flags bypass to 26800",
             "policy = { unreplied : 310, replied : 310 }",
             "policy = { established : 7500 }",
         ],
@@ -103,6 +104,7 @@ fn iptables_gateway() {
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
             "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
+            "-A NATTT-POSTROUTING -o ppp0 -p icmp --icmp-type time-exceeded -m conntrack --ctstate INVALID -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A POSTROUTING -j NATTT-POSTROUTING",
         ],
     );

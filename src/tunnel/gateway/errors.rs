@@ -18,7 +18,7 @@ use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint};
 
 impl<A: Addresses> Gateway<A> {
-    /// An error of an exported host, or of a router before it, about a packet of a client. Who
+    /// An error of an exported host, of a router before it or of this host, about a packet of a client. Who
     /// reports it stays visible: `traceroute` shows the way behind the gateway.
     pub(super) fn error_for_client(
         &self,
@@ -28,7 +28,12 @@ impl<A: Addresses> Gateway<A> {
         now: Time,
     ) -> Fate {
         let Some(flow) = self.translate_for_client(error, packet, now) else {
-            return Fate::Dropped(Counter::IcmpError);
+            // The rules cannot tell those of this host that concern a tunnel from others: the
+            // kernel forgets the connection of a packet that it refuses to forward.
+            return match self.own.is_own(error.src.addr) {
+                true => Fate::Passed(Counter::GatewayErrorPassed),
+                false => Fate::Dropped(Counter::IcmpError),
+            };
         };
         match Datagram::parse(packet) {
             Ok(error) => self.encapsulate(&flow, &error, packet, front, Counter::GatewayErrorSent),

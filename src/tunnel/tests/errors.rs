@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::counters::Counter;
-use crate::tunnel::{Gateway, lifetime};
+use crate::tunnel::{Fate, Gateway, lifetime};
 use crate::wire::tests::{echo, icmp_error, tcp_syn, udp};
 use crate::wire::{Datagram, Endpoint};
 
@@ -202,6 +202,16 @@ fn an_error_about_no_live_flow_is_dropped() {
     assert_eq!(a.send(refusal, START), none, "quotes what went out, not what came in");
     assert_eq!(a.client.usage().0, 1);
     assert_eq!(y.usage().0, 1);
+}
+
+/// The rules queue every error of the gateway's own that connection tracking does not know.
+#[test]
+fn the_gateway_s_own_errors_about_other_packets_pass() {
+    let y = gateway(&["203.0.113.1", "192.168.0.1"]);
+    let packet = udp(at("198.51.100.10:5"), at("192.168.0.2:80"), b"not through a tunnel");
+    let about = |reporter| reply(&y, error(reporter, &packet, 99), START);
+    assert_eq!(about("203.0.113.1:0"), Err(Fate::Passed(Counter::GatewayErrorPassed)));
+    assert_eq!(about("192.168.0.2:0"), dropped(Counter::IcmpError));
 }
 
 /// RFC 5927: who has seen none of the packet must not shrink the path.
