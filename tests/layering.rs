@@ -68,6 +68,7 @@ const IMPURE: &[&str] = &[
 /// Every dependency, and the modules that may use it.
 const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["bin", "cli"]),
+    ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
     ("env_logger", &["daemon"]),
     ("etherparse", &["dns", "wire"]),
@@ -116,9 +117,9 @@ fn the_check_finds_what_it_looks_for() {
         ("src/wire/ecn.rs", "use crate::path::Path;"),
         ("src/wire/mod.rs", "use super::tunnel::Client;"),
         ("src/dns/hold/lookup.rs", "fn f() { super::super::super::os::clock::Clock::start(); }"),
-        ("src/tunnel/client.rs", "use crate::{\n    path::Path,\n    os::clock::Clock,\n};"),
-        ("src/tunnel/client.rs", "let now = std::time::Instant::now();"),
-        ("src/tunnel/client.rs", "use std::{fs, time::Duration};"),
+        ("src/tunnel/client/mod.rs", "use crate::{\n    path::Path,\n    os::clock::Clock,\n};"),
+        ("src/tunnel/client/mod.rs", "let now = std::time::Instant::now();"),
+        ("src/tunnel/client/mod.rs", "use std::{fs, time::Duration};"),
         ("src/mapping/table.rs", "std::thread::sleep(pause);"),
         ("src/dns/name.rs", "println!(\"{name}\");"),
         ("src/dns/name.rs", "log::debug!(\"{name}\");"),

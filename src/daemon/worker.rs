@@ -91,7 +91,7 @@ impl Worker {
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])
             }
-            Fate::Rejected(_) => {
+            Fate::Rejected(_) | Fate::Passed(_) => {
                 verdicts.plain(queue, id, Action::Accept);
                 true
             }

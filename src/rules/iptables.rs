@@ -12,6 +12,9 @@ use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 /// Every chain of ours begins with this.
 pub const PREFIX: &str = "NATTT-";
 
+/// ICMP errors that may be passed on.
+const ICMP_ERRORS: [&str; 3] = ["destination-unreachable", "time-exceeded", "parameter-problem"];
+
 const HEADER: &str = "\
 # NATTT's rules for `{tool}-restore --noflush`. Made from /etc/nattt/nattt.toml: change that
 # file, not this text, then run `nattt rules apply`, which also removes the jumps of an older load.
@@ -63,7 +66,7 @@ impl Tables {
         let (mark, pool, queues) = (config.mark, client.pool, config.queues);
         self.raw.chain("OUTPUT", Place::First);
         self.raw.rule("OUTPUT", format!("-s {pool} -p tcp --tcp-flags RST RST -j RETURN"));
-        for error in ["destination-unreachable", "time-exceeded", "parameter-problem"] {
+        for error in ICMP_ERRORS {
             self.raw.rule("OUTPUT", format!("-s {pool} -p icmp --icmp-type {error} -j RETURN"));
         }
         self.raw.rule("OUTPUT", format!("-s {pool} -j DROP"));
@@ -80,6 +83,8 @@ impl Tables {
         self.security.chain("INPUT", Place::Last);
         let replies = format!("-p udp {} --ctdir REPLY", ct(mark));
         self.security.queue("INPUT", replies, queues, ClientPort::Destination);
+        let related = format!("-p icmp {} --ctstate RELATED --ctdir REPLY", ct(mark));
+        self.security.rule("INPUT", format!("{related} {}", errors(queues)));
         self.security.rule("INPUT", dns(config.queues));
     }
 
@@ -89,6 +94,14 @@ impl Tables {
         self.mangle.chain("POSTROUTING", Place::Last);
         let replies = format!("{} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
+        for outside in &gateway.outside {
+            for error in ICMP_ERRORS {
+                let own = format!(
+                    "-o {outside} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID"
+                );
+                self.mangle.rule("POSTROUTING", format!("{own} {}", errors(config.queues)));
+            }
+        }
     }
 
     fn decapsulate(&mut self, config: &Config, gateway: &Gateway) {
@@ -103,6 +116,13 @@ impl Tables {
         for arrival in gateway.arrivals() {
             let local = format!("-i {arrival} -p udp --dport {port} -m addrtype --dst-type LOCAL");
             self.raw.queue("PREROUTING", local, config.queues, ClientPort::Source);
+            let quote = quotes_tunnel(port);
+            for error in ICMP_ERRORS {
+                let local = format!(
+                    "-i {arrival} -p icmp --icmp-type {error} -m addrtype --dst-type LOCAL"
+                );
+                self.raw.rule("PREROUTING", format!("{local} {quote} {}", errors(config.queues)));
+            }
         }
         self.mangle.chain("PREROUTING", Place::First);
         self.mangle.save_mark("PREROUTING", mark);
@@ -223,6 +243,17 @@ impl Table {
 /// Matches the connections that carry the mark; `--ctdir` is to follow.
 fn ct(mark: Mark) -> String {
     format!("-m connmark --mark {mark}/{mark} -m conntrack")
+}
+
+/// Matches ICMP that quotes IPv4 without options, UDP and the source port `port`.
+fn quotes_tunnel(port: u16) -> String {
+    let icmp = "0>>22&0x3C@";
+    format!("-m u32 --u32 \"{icmp}8>>24=0x45&&{icmp}16>>16&0xFF=17&&{icmp}28>>16={port}\"")
+}
+
+/// Errors are rare: they need no queue of their flow. Without the daemon they go their own way.
+fn errors(queues: Queues) -> String {
+    format!("-j NFQUEUE --queue-num {} --queue-bypass", queues.data().start)
 }
 
 fn dns(queues: Queues) -> String {

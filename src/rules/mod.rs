@@ -10,21 +10,22 @@
 //! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject` |
 //! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
 //! | output, mangle | M moves from the packet to its connection |
-//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections: to the data queues; DNS replies: to the DNS queue |
+//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections, ICMP errors about them: to the data queues; DNS replies: to the DNS queue |
 //!
 //! | hook and priority | gateway role |
 //! |---|---|
-//! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port: to the data queues |
+//! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port, ICMP errors about UDP from there: to the data queues |
 //! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw) |
 //! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
 //! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's may leave where they came in, their first packet marked |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
 //! | postrouting, srcnat - 1 (only with `hairpin`) | marked: this host's address as the source |
-//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections: to the data queues |
+//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, ICMP errors without a connection: to the data queues |
 //!
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
 //! anything else would let a listener on this host answer for the remote one; for the gateway,
-//! replies would leave unencapsulated. DNS has it: names must resolve without the daemon.
+//! replies would leave unencapsulated. DNS has it: names must resolve without the daemon. So have
+//! ICMP errors outside M's inner connections: without the daemon they are the kernel's, as if there were no rules.
 //!
 //! Loading nft's text anew deletes its timeout objects, so connections that live then go on with the
 //! kernel's own timeouts (iptables' policies stay): load when the configuration changed, not at

@@ -28,7 +28,7 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         if !gateway.hairpin.is_empty() {
             text += &gateway_hairpin(config.mark);
         }
-        text += &gateway_postrouting(config);
+        text += &gateway_postrouting(config, gateway);
     }
     text + "}\n"
 }
@@ -37,6 +37,9 @@ const HEADER: &str = "\
 # NATTT's rules for `nft -f`, which replaces them as a whole. Made from /etc/nattt/nattt.toml:
 # change that file, not this one, then run `nattt rules apply`. `nattt rules print` shows the text.
 ";
+
+/// ICMP errors that may be passed on. What they quote begins 64 bits behind the ICMP header's start.
+const ICMP_ERRORS: &str = "icmp type { destination-unreachable, time-exceeded, parameter-problem }";
 
 fn table_head(fingerprint: &str) -> String {
     format!(
@@ -61,6 +64,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
     let pool = client.pool;
     let queue = data_queue(config.queues);
     let dns = config.queues.dns();
+    let errors = config.queues.data().start;
     let has_mark = has_mark("ct", config.mark);
     let save = save_mark(config.mark);
     format!(
@@ -71,7 +75,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
 	chain client_output {{
 		type filter hook output priority raw; policy accept;
 		ip saddr {pool} tcp flags & rst == rst accept
-		ip saddr {pool} icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
+		ip saddr {pool} {ICMP_ERRORS} accept
 		ip saddr {pool} counter drop
 		ip daddr {pool} counter {queue}
 	}}
@@ -89,10 +93,12 @@ fn client_chains(config: &Config, client: &Client) -> String {
 		{save}
 	}}
 
-	# After the user's own filter, which saw established UDP. DNS goes on without natttd.
+	# After the user's own filter, which saw established UDP, and related ICMP errors about packets
+	# of ours. DNS and ICMP go on without natttd.
 	chain client_input {{
 		type filter hook input priority security + 10; policy accept;
 		meta l4proto udp {has_mark} ct direction reply counter {queue}
+		meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
 		udp sport 53 ct direction reply counter queue flags bypass to {dns}
 	}}
 "
@@ -125,16 +131,19 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let save = save_mark(config.mark);
     let arrivals = interfaces(gateway.arrivals());
     let port = gateway.port;
+    let errors = config.queues.data().start;
     let timeouts: String =
         TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
     format!(
         "
 	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
 	# marked. Only what is addressed to this host is taken: tunnels through it are not its own.
+	# ICMP errors about its tunnel packets quote IPv4 without options, UDP and the tunnel port.
 	chain gateway_prerouting {{
 		type filter hook prerouting priority raw; policy accept;
 		{packet_has} accept
 		iifname {arrivals} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
+		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} fib daddr type local counter queue flags bypass to {errors}
 	}}
 
 	# After conntrack: the connection keeps the mark, and is remembered at least as long as
@@ -207,16 +216,21 @@ fn gateway_hairpin(mark: Mark) -> String {
     )
 }
 
-fn gateway_postrouting(config: &Config) -> String {
+fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
+    let outside = interfaces(&gateway.outside);
+    let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
     let has_mark = has_mark("ct", config.mark);
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
 	# client role's connections never match: their replies arrive here, they do not leave.
+	# Connection tracking forgets a packet that this host refuses to forward (its TTL has run out):
+	# natttd sees whether an error of this host is about one. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		{has_mark} ct direction reply counter {queue}
+		oifname {outside} {ICMP_ERRORS} ct state invalid counter queue flags bypass to {errors}
 	}}
 "
     )

@@ -170,7 +170,7 @@ mod tests {
         let shape = shape(&config, Flavour::Nft);
         let own = format!("nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
-            ("nattt client_input", 2),
+            ("nattt client_input", 3),
             ("nattt client_mark", 1),
             ("nattt client_output", 4),
             ("nattt client_unmapped", 2),
@@ -179,8 +179,8 @@ mod tests {
             ("nattt gateway_identity", 1),
             ("nattt gateway_input", 1),
             ("nattt gateway_mark", 3),
-            ("nattt gateway_postrouting", 1),
-            ("nattt gateway_prerouting", 2),
+            ("nattt gateway_postrouting", 2),
+            ("nattt gateway_prerouting", 3),
         ];
         assert_eq!(counts(&shape), list(&expected));
         assert!(shape.jumps.is_empty());
@@ -197,7 +197,7 @@ mod tests {
             (&own, 0),
             ("raw NATTT-NFQUEUE-SOURCE", 4),
             ("raw NATTT-OUTPUT", 6),
-            ("security NATTT-INPUT", 2),
+            ("security NATTT-INPUT", 3),
             ("security NATTT-NFQUEUE-DESTINATION", 4),
         ]);
         expected.sort();

@@ -43,6 +43,7 @@ fn nft_client() {
             "ip daddr 127.64.0.0/10 meta l4proto tcp counter reject with tcp reset",
             "ip daddr 127.64.0.0/10 counter reject with icmp type admin-prohibited",
             "meta l4proto udp ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
+            "meta l4proto icmp ct state related ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue flags bypass to 26800",
             "udp sport 53 ct direction reply counter queue flags bypass to 26816",
         ],
     );
@@ -57,12 +58,14 @@ fn nft_gateway() {
         &[
             "meta mark & 0x04000000 != 0x00000000 accept",
             "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
+            "iifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } @th,64,8 0x45 @th,136,8 17 @th,224,16 100 fib daddr type local counter queue flags bypass to 26800",
             "meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
             "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
             "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
+            "oifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state invalid counter queue flags bypass to 26800",
             "policy = { unreplied : 310, replied : 310 }",
             "policy = { established : 7500 }",
         ],
@@ -78,6 +81,7 @@ fn iptables_client() {
             "-A NATTT-OUTPUT -s 127.64.0.0/10 -j DROP",
             "-A NATTT-OUTPUT -d 127.64.0.0/10 -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-OUTPUT -d 127.64.0.0/10 -p tcp -j REJECT --reject-with tcp-reset",
+            "-A NATTT-INPUT -p icmp -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate RELATED --ctdir REPLY -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A NATTT-INPUT -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
             "-I OUTPUT -j NATTT-OUTPUT",
             "-A INPUT -j NATTT-INPUT",
@@ -95,10 +99,12 @@ fn iptables_gateway() {
         &[
             "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
             "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
+            "-A NATTT-PREROUTING -i wan0 -p icmp --icmp-type time-exceeded -m addrtype --dst-type LOCAL -m u32 --u32 \"0>>22&0x3C@8>>24=0x45&&0>>22&0x3C@16>>16&0xFF=17&&0>>22&0x3C@28>>16=100\" -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
             "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
+            "-A NATTT-POSTROUTING -o ppp0 -p icmp --icmp-type time-exceeded -m conntrack --ctstate INVALID -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A POSTROUTING -j NATTT-POSTROUTING",
         ],
     );
@@ -168,10 +174,10 @@ fn iptables_hairpin() {
 }
 
 #[test]
-fn only_dns_goes_on_without_the_daemon() {
+fn only_dns_and_icmp_errors_go_on_without_the_daemon() {
     for flavour in Flavour::ALL {
         for line in render(&config(BOTH), flavour).lines().filter(|line| line.contains("bypass")) {
-            assert!(line.contains("26816"), "{line}");
+            assert!(line.contains("26816") || line.contains("icmp"), "{line}");
         }
     }
 }

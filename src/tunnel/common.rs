@@ -83,6 +83,12 @@ impl Identifications {
     }
 }
 
+/// An address that one host can have.
+pub(super) fn is_host(addr: Ipv4Addr) -> bool {
+    let first = addr.octets()[0];
+    first != 0 && first != 127 && first < 224 && !addr.is_link_local()
+}
+
 /// A complete datagram as the content of a level.
 pub(super) fn content_of(datagram: &Datagram, bytes: &[u8]) -> Content {
     Content { octets: bytes.len(), sum: datagram.sum(bytes) }

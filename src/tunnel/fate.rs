@@ -50,6 +50,8 @@ pub enum Fate {
     },
     /// Pass it on as it came; the next rule rejects it, so that the application learns it.
     Rejected(Counter),
+    /// Pass it on as it came: it is none of ours.
+    Passed(Counter),
     /// It ends here.
     Dropped(Counter),
 }
@@ -61,6 +63,7 @@ impl Fate {
             Self::Encapsulated(counter)
             | Self::Decapsulated { counter, .. }
             | Self::Rejected(counter)
+            | Self::Passed(counter)
             | Self::Dropped(counter) => counter,
         }
     }

@@ -26,6 +26,7 @@ pub mod protocol {
 const SRC: usize = 12;
 const DST: usize = 16;
 const IP_CHECKSUM: usize = 10;
+const TCP_CHECKSUM: usize = 16;
 
 /// An address with a port in host order. An ICMP query's identifier plays the port's part; where
 /// there is neither, the port is 0.
@@ -84,6 +85,11 @@ impl Transport {
             (Self::IcmpQuery, _) => false,
             _ => self == other,
         }
+    }
+
+    /// Whether `other` is of the same kind, whatever TCP's flags.
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
     /// Whether it is a TCP SYN without an ACK (RFC 9293 §3.5).
@@ -177,7 +183,10 @@ impl Datagram {
                 put_word(segment, 4, dst.port);
                 (Sum::default().word(self.dst.port), Sum::default().word(dst.port))
             }
-            Transport::Sctp => return sctp::set_ports(segment, src.port, dst.port),
+            Transport::Sctp => {
+                let octets = usize::from(self.octets).saturating_sub(IPV4_HEADER);
+                return sctp::set_ports(segment, octets, src.port, dst.port);
+            }
             Transport::IcmpError | Transport::Other => return,
         };
         match self.transport {
@@ -185,7 +194,9 @@ impl Datagram {
                 update_field(segment, 6, old, new);
             }
             Transport::Udp | Transport::UdpLike => update_udp(segment, old, new),
-            Transport::Tcp(_) => update_field(segment, 16, old, new),
+            // An ICMP error may quote less than that of a segment.
+            Transport::Tcp(_) if segment.len() < TCP_CHECKSUM + 2 => {}
+            Transport::Tcp(_) => update_field(segment, TCP_CHECKSUM, old, new),
             _ => update_field(segment, 2, old, new),
         }
     }
@@ -236,16 +247,21 @@ fn ports(number: u8, segment: &[u8]) -> Result<(Transport, u16, u16), Flaw> {
         protocol::DCCP | protocol::UDP_LITE if segment.len() >= UDP_HEADER => {
             Ok((Transport::UdpLike, word(0), word(2)))
         }
-        protocol::ICMP if segment.len() >= 8 => match segment[0] {
-            8 | 13 | 15 | 17 => Ok((Transport::IcmpQuery, word(4), 0)),
-            0 | 14 | 16 | 18 => Ok((Transport::IcmpAnswer, 0, word(4))),
-            _ => Ok((Transport::IcmpError, 0, 0)),
-        },
         protocol::SCTP if segment.len() >= sctp::HEADER => Ok((Transport::Sctp, word(0), word(2))),
+        protocol::ICMP if segment.len() >= 8 => Ok(icmp_ports(segment[0], word(4))),
         protocol::DCCP | protocol::UDP_LITE | protocol::SCTP | protocol::ICMP => {
             Err(Flaw::Malformed)
         }
         _ => Ok((Transport::Other, 0, 0)),
+    }
+}
+
+/// What a type of ICMP makes of the identifier.
+pub(super) fn icmp_ports(kind: u8, identifier: u16) -> (Transport, u16, u16) {
+    match kind {
+        8 | 13 | 15 | 17 => (Transport::IcmpQuery, identifier, 0),
+        0 | 14 | 16 | 18 => (Transport::IcmpAnswer, 0, identifier),
+        _ => (Transport::IcmpError, 0, 0),
     }
 }
 

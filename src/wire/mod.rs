@@ -6,6 +6,7 @@
 pub mod checksum;
 pub mod datagram;
 pub mod ecn;
+pub mod icmp_error;
 pub mod mss;
 pub mod outer;
 mod sctp;
@@ -14,3 +15,4 @@ mod sctp;
 pub(crate) mod tests;
 
 pub use datagram::{Datagram, Endpoint, Flaw};
+pub use icmp_error::IcmpError;

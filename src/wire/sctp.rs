@@ -11,14 +11,16 @@ const CHECKSUM: usize = 8;
 /// own field as zero and without a pseudo header (RFC 9260 §6.8, appendix A).
 ///
 /// CRCs are linear: what the ports change in it does not depend on what follows them. So a checksum
-/// that was wrong stays wrong, and nothing else is read.
-pub(super) fn set_ports(segment: &mut [u8], src: u16, dst: u16) {
+/// that was wrong stays wrong, and nothing else is read. An ICMP error may quote less than the
+/// `octets` that the whole packet has, or than the header.
+pub(super) fn set_ports(segment: &mut [u8], octets: usize, src: u16, dst: u16) {
     let old = crc32c(&segment[..PORTS]);
     segment[..2].copy_from_slice(&src.to_be_bytes());
     segment[2..PORTS].copy_from_slice(&dst.to_be_bytes());
-    let change = crc32c_combine(old ^ crc32c(&segment[..PORTS]), 0, segment.len() - PORTS);
+    let change = crc32c_combine(old ^ crc32c(&segment[..PORTS]), 0, octets.saturating_sub(PORTS));
     // The reflected CRC is sent with its lowest octet first.
-    for (octet, change) in segment[CHECKSUM..HEADER].iter_mut().zip(change.to_le_bytes()) {
+    let checksum = segment.get_mut(CHECKSUM..HEADER).into_iter().flatten();
+    for (octet, change) in checksum.zip(change.to_le_bytes()) {
         *octet ^= change;
     }
 }
@@ -55,7 +57,8 @@ pub(crate) mod tests {
         ) {
             let right = checksum(&segment);
             segment[CHECKSUM..HEADER].copy_from_slice(&right);
-            set_ports(&mut segment, src, dst);
+            let octets = segment.len();
+            set_ports(&mut segment, octets, src, dst);
             prop_assert_eq!(&segment[..2], src.to_be_bytes());
             prop_assert_eq!(&segment[2..4], dst.to_be_bytes());
             prop_assert_eq!(&segment[CHECKSUM..HEADER], checksum(&segment));
@@ -68,7 +71,8 @@ pub(crate) mod tests {
             let right = checksum(&segment);
             segment[CHECKSUM..HEADER].copy_from_slice(&right);
             segment[CHECKSUM] ^= flip;
-            set_ports(&mut segment, src, dst);
+            let octets = segment.len();
+            set_ports(&mut segment, octets, src, dst);
             prop_assert_ne!(&segment[CHECKSUM..HEADER], checksum(&segment));
         }
     }

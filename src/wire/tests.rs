@@ -97,6 +97,20 @@ fn transport_checksum(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, body: &[u8]) -
     sent.to_be_bytes().to_vec()
 }
 
+/// An ICMP message of any type; `rest` are the four octets behind its checksum.
+pub(crate) fn icmp_error(
+    src: Endpoint,
+    dst: Endpoint,
+    kind: u8,
+    code: u8,
+    rest: [u8; 4],
+    quote: &[u8],
+) -> Vec<u8> {
+    let mut packet = Vec::new();
+    ipv4(src, dst).icmpv4_raw(kind, code, rest).write(&mut packet, quote).expect("a Vec takes it");
+    packet
+}
+
 /// Header and transport checksums, verified by `etherparse`.
 pub(crate) fn assert_checksums(packet: &[u8]) {
     let ip = Ipv4HeaderSlice::from_slice(packet).expect("an IPv4 header");
@@ -141,7 +155,7 @@ fn assert_other(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) {
     assert!(found == right || zeros, "protocol {protocol}: {found:?}, not {right:?}");
 }
 
-fn packets() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn packets() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(any::<u8>(), 0..600);
     (0..7, endpoint(), endpoint(), payload, 0usize..700).prop_map(
         |(kind, src, dst, payload, covered)| match kind {

@@ -1,5 +1,6 @@
 //! Clients, NAT boxes, gateways and hosts joined in memory, with virtual time.
 
+mod errors;
 mod hostile;
 mod net;
 mod scenarios;

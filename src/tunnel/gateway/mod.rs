@@ -1,6 +1,8 @@
 //! The gateway role: tunnel packets are taken apart and forwarded to exported hosts, and the
 //! hosts' replies are put back into the tunnel.
 
+mod errors;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -14,7 +16,7 @@ use crate::wire::datagram::Transport;
 use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint, mss};
 
-use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
+use super::common::{Addresses, Identifications, Traffic, content_of, is_host, take_congestion};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal, Sharded};
@@ -99,16 +101,20 @@ impl<A: Addresses> Gateway<A> {
         Self { settings, own, flows, sources: Sharded::new(), ids: Identifications::new() }
     }
 
-    /// A packet to the tunnel port, which came in through the interface of this index.
+    /// A packet to the tunnel port, or an ICMP error about one from it, which came in through the
+    /// interface of this index.
     pub fn incoming(&self, packet: &mut [u8], interface: u32, now: Time) -> Fate {
         match self.decapsulate(packet, interface, now) {
-            Ok(()) => Fate::Decapsulated { skip: LEVEL, counter: Counter::GatewayDecapsulated },
+            Ok(counter) => Fate::Decapsulated { skip: LEVEL, counter },
             Err(fate) => fate,
         }
     }
 
-    fn decapsulate(&self, packet: &mut [u8], interface: u32, now: Time) -> Result<(), Fate> {
+    fn decapsulate(&self, packet: &mut [u8], interface: u32, now: Time) -> Result<Counter, Fate> {
         let outer = Datagram::parse(packet)?;
+        if outer.transport == Transport::IcmpError {
+            return Err(self.error_about_reply(&outer, packet, interface, now));
+        }
         if outer.transport != Transport::Udp || outer.dst.port != self.settings.port {
             return Err(Fate::Dropped(Counter::UnexpectedHook));
         }
@@ -118,9 +124,12 @@ impl<A: Addresses> Gateway<A> {
         }
         let mut inner = Datagram::parse(bytes)?;
         match inner.transport {
-            Transport::IcmpError => return Err(Fate::Dropped(Counter::IcmpError)),
             Transport::IcmpAnswer => return Err(Fate::Dropped(Counter::IcmpUnasked)),
             _ if inner.ttl == 0 => return Err(Fate::Dropped(Counter::TtlExpired)),
+            Transport::IcmpError => {
+                let translated = self.error_of_client(&outer, &mut inner, bytes, now);
+                return translated.map_err(Fate::Dropped);
+            }
             _ => {}
         }
         let flow = self.flow_of(&outer, &inner, interface, now).map_err(Fate::Dropped)?;
@@ -130,7 +139,7 @@ impl<A: Addresses> Gateway<A> {
         flow.received.add(&inner);
         mss::clamp(&inner, bytes, self.segment_limit());
         inner.readdress(bytes, flow.lan.peer, flow.key.host);
-        Ok(())
+        Ok(Counter::GatewayDecapsulated)
     }
 
     /// A packet of an exported host, on its way back to a client.
@@ -140,7 +149,7 @@ impl<A: Addresses> Gateway<A> {
             Err(flaw) => return flaw.into(),
         };
         if datagram.transport == Transport::IcmpError {
-            return Fate::Dropped(Counter::IcmpError);
+            return self.error_for_client(&datagram, packet, front, now);
         }
         let lan = LanKey { protocol: datagram.protocol, host: datagram.src, peer: datagram.dst };
         let Some(flow) = self.live_flow(&lan, now) else {
@@ -153,10 +162,21 @@ impl<A: Addresses> Gateway<A> {
         flow.sent.add(&datagram);
         mss::clamp(&datagram, packet, self.segment_limit());
         datagram.readdress(packet, datagram.src, flow.key.inner);
-        let content = content_of(&datagram, packet);
+        self.encapsulate(&flow, &datagram, packet, front, Counter::GatewayEncapsulated)
+    }
+
+    fn encapsulate(
+        &self,
+        flow: &Flow,
+        datagram: &Datagram,
+        packet: &[u8],
+        front: &mut Front,
+        counter: Counter,
+    ) -> Fate {
+        let content = content_of(datagram, packet);
         let to = std::iter::once(flow.key.outer);
         match self.ids.encapsulate(front, flow.key.gateway, to, datagram.traffic_class, content) {
-            Some(_) => Fate::Encapsulated(Counter::GatewayEncapsulated),
+            Some(_) => Fate::Encapsulated(counter),
             None => Fate::Dropped(Counter::TooLong),
         }
     }
@@ -313,12 +333,6 @@ fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
 fn is_private(addr: Ipv4Addr) -> bool {
     let [first, second, ..] = addr.octets();
     addr.is_private() || (first == 100 && second & 0xc0 == 0x40)
-}
-
-/// An address that one host can have.
-fn is_host(addr: Ipv4Addr) -> bool {
-    let first = addr.octets()[0];
-    first != 0 && first != 127 && first < 224 && !addr.is_link_local()
 }
 
 /// The network or broadcast address of an exported prefix; a /31 or /32 has neither (RFC 3021).

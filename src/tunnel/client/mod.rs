@@ -1,6 +1,8 @@
 //! The client role: packets of applications to mapped addresses leave through tunnels, and what
 //! comes back is delivered as if it came from the mapped address.
 
+mod errors;
+
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -20,6 +22,7 @@ use super::common::{Addresses, Identifications, Traffic, content_of, take_conges
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal, Sharded};
+use errors::{LastPacket, Way};
 
 /// The payload of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
@@ -61,6 +64,8 @@ pub struct Client<E: Environment> {
     mappings: Arc<Mappings>,
     flows: FlowTable<AppKey, Flow<E::Lease>>,
     ports: Sharded<PortKey, Weak<E::Lease>>,
+    /// For errors that quote no more than the outer header.
+    by_port: Sharded<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
 }
 
@@ -90,6 +95,13 @@ struct PortKey {
     application: Endpoint,
 }
 
+/// What an error tells at least: the outer port and the first box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct OuterKey {
+    port: u16,
+    hop: Endpoint,
+}
+
 /// A flow that an application on this host opened.
 pub struct Flow<L> {
     key: AppKey,
@@ -100,6 +112,7 @@ pub struct Flow<L> {
     source: AtomicU32,
     epoch: AtomicU64,
     last_sent: AtomicU64,
+    last_packet: LastPacket,
     lifetime: Lifetime,
     sent: Traffic,
     received: Traffic,
@@ -120,8 +133,8 @@ impl<E: Environment> Client<E> {
     /// A client role without flows.
     pub fn new(settings: Settings, env: E, mappings: Arc<Mappings>) -> Self {
         let flows = FlowTable::new(settings.max_flows);
-        let (ports, ids) = (Sharded::new(), Identifications::new());
-        Self { settings, env, mappings, flows, ports, ids }
+        let (ports, by_port) = (Sharded::new(), Sharded::new());
+        Self { settings, env, mappings, flows, ports, by_port, ids: Identifications::new() }
     }
 
     /// A packet that an application sends to an address of the pool.
@@ -131,7 +144,7 @@ impl<E: Environment> Client<E> {
             Err(flaw) => return flaw.into(),
         };
         match datagram.transport {
-            Transport::IcmpError => return Fate::Dropped(Counter::IcmpError),
+            Transport::IcmpError => return self.error_to_peer(&datagram, packet, front, now),
             Transport::IcmpAnswer => return Fate::Dropped(Counter::IcmpUnasked),
             _ => {}
         }
@@ -144,6 +157,7 @@ impl<E: Environment> Client<E> {
         flow.sent.add(&datagram);
         self.renew_source(&flow);
         mss::clamp(&datagram, packet, self.segment_limit(&flow));
+        flow.last_packet.note(packet);
         datagram.readdress(packet, flow.wire.inner, flow.wire.host);
         let content = content_of(&datagram, packet);
         match self.encapsulate(&flow, front, datagram.traffic_class, content) {
@@ -152,10 +166,13 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    /// A packet that came back on a flow's outer port.
+    /// A packet that came back on a flow's outer port, or an ICMP error about one from there.
     pub fn incoming(&self, packet: &mut [u8], now: Time) -> Fate {
         let outer = match Datagram::parse(packet) {
             Ok(outer) if outer.transport == Transport::Udp => outer,
+            Ok(error) if error.transport == Transport::IcmpError => {
+                return self.error_from_way(Way::default(), &error, packet, now);
+            }
             Ok(_) => return Fate::Dropped(Counter::ClientStrayReply),
             Err(flaw) => return flaw.into(),
         };
@@ -168,6 +185,9 @@ impl<E: Environment> Client<E> {
                 // The payload of an unknown UDP datagram need not be a packet.
                 Err(_) => break,
             };
+            if inner.transport == Transport::IcmpError {
+                return self.error_from_tunnel(&outer, &middle, packet, now);
+            }
             let key = WireKey::of_reply(&outer, levels, &inner);
             if let Some(flow) = self.flows.reverse(&key) {
                 return self.deliver(&flow, &middle, &outer, &mut inner, &mut packet[skip..], now);
@@ -257,6 +277,7 @@ impl<E: Environment> Client<E> {
             source: AtomicU32::new(source.into()),
             epoch: AtomicU64::new(epoch),
             last_sent: AtomicU64::new(now.as_millis()),
+            last_packet: LastPacket::default(),
             lifetime: Lifetime::new(now),
             sent: Traffic::default(),
             received: Traffic::default(),
@@ -269,11 +290,14 @@ impl<E: Environment> Client<E> {
         let (key, wire) = (flow.key, flow.wire);
         self.make_way(&flow);
         let make = |_| Ok::<_, std::convert::Infallible>(flow);
-        self.flows.add(key, [wire], make).map_err(|refusal| match refusal {
+        let flow = self.flows.add(key, [wire], make).map_err(|refusal| match refusal {
             Refusal::Full => Counter::ClientFlowsFull,
             Refusal::Conflict => Counter::ClientConflict,
             Refusal::Make(never) => match never {},
-        })
+        })?;
+        let key = OuterKey { port: wire.port, hop: wire.hop };
+        self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));
+        Ok(flow)
     }
 
     /// When a name's records change, the same host gets another mapped address. A socket that goes
@@ -330,6 +354,13 @@ impl<E: Environment> Client<E> {
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             ports.retain(|_, lease| lease.strong_count() > 0);
+        }
+        for shard in self.by_port.shards() {
+            let mut keys = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            keys.retain(|_, flows| {
+                flows.retain(|flow| flow.strong_count() > 0);
+                !flows.is_empty()
+            });
         }
         removed
     }
