@@ -40,7 +40,7 @@ matches 'Destination Port Unreachable' "$(on A ping -n -c 1 -W 5 notunnel.exampl
 # The way behind the gateway: Y, then B, whatever traceroute sends.
 b=$(mapped A b.example)
 for kind in -U -I -T; do
-    matches "1  203\.0\.113\.1 .*2  ${b//./\\.} " \
+    matches " 1 203\.0\.113\.1 .* 2 $b " \
         "$(on A traceroute -n -q 1 -w 5 -m 4 "$kind" b.example | xargs)" "traceroute $kind"
 done
 
@@ -64,6 +64,9 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
 sock.connect(("b.example", 7))
+sock.settimeout(15)
+sock.send(b"small")
+sock.recv(99)
 deadline = time.monotonic() + 15
 while time.monotonic() < deadline:
     try:

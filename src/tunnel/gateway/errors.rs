@@ -28,8 +28,8 @@ impl<A: Addresses> Gateway<A> {
         now: Time,
     ) -> Fate {
         let Some(flow) = self.translate_for_client(error, packet, now) else {
-            // The rules cannot tell those of this host that concern a tunnel from others: the
-            // kernel forgets the connection of a packet that it refuses to forward.
+            // The rules cannot tell those of this host that concern a tunnel from others: a packet
+            // whose TTL has run out belongs to no connection.
             return match self.own.is_own(error.src.addr) {
                 true => Fate::Passed(Counter::GatewayErrorPassed),
                 false => Fate::Dropped(Counter::IcmpError),
