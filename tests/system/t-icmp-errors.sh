@@ -48,10 +48,13 @@ done
 capture B eth0 icmp
 on A "$PYTHON" - <<'PY'
 import socket
-# The answer finds no socket any more.
+# The second answer finds no socket any more.
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.settimeout(15)
 sock.connect(("b.example", 7))
 sock.send(b"hello")
+sock.recv(99)
+sock.send(b"bye")
 sock.close()
 PY
 wait_for 10 "A's refusal at B" seen B eth0 '198\.51\.100\.10 > 192\.168\.0\.2: ICMP 198\.51\.100\.10 udp port [0-9]+ unreachable'
