@@ -39,7 +39,7 @@ counters! {
     ClientErrorSent "client_error_sent" "ICMP errors of this host about tunnel packets delivered here, sent through the tunnel."
     GatewayErrorForwarded "gateway_error_forwarded" "ICMP errors of clients, or about packets to them, forwarded to exported hosts."
     GatewayErrorSent "gateway_error_sent" "ICMP errors about packets of clients, sent back through a tunnel."
-    GatewayErrorPassed "gateway_error_passed" "ICMP errors of this host that are about no tunnelled packet; passed on as they came."
+    GatewayErrorPassed "gateway_error_passed" "ICMP errors leaving this host that are about no tunnelled packet; passed on as they came."
     KeepalivesSent "keepalives_sent" "One-octet datagrams sent so that NAT boxes on the way keep a live flow's mapping."
     KeepalivesReceived "keepalives_received" "Keepalive datagrams taken by the gateway; they carry nothing and end there."
     // Packets refused: the application learns it at once.

@@ -94,10 +94,10 @@ impl Tables {
         self.mangle.chain("POSTROUTING", Place::Last);
         let replies = format!("{} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
-        for outside in &gateway.outside {
+        for arrival in gateway.arrivals() {
             for error in ICMP_ERRORS {
                 let own = format!(
-                    "-o {outside} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID"
+                    "-o {arrival} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID,UNTRACKED"
                 );
                 self.mangle.rule("POSTROUTING", format!("{own} {}", errors(config.queues)));
             }
@@ -108,6 +108,8 @@ impl Tables {
         let (mark, port) = (config.mark, gateway.port);
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
+        let ends_here = "-m ttl --ttl-lt 2 -m addrtype ! --dst-type LOCAL -j CT --notrack";
+        self.raw.rule("PREROUTING", format!("{marked} {ends_here}"));
         for policy in TIMEOUTS {
             let (protocol, name) = (policy.protocol, policy.name);
             self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));

@@ -138,9 +138,11 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
         "
 	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
 	# marked. Only what is addressed to this host is taken: tunnels through it are not its own.
+	# One whose TTL ends here is not tracked: the kernel drops it, and would drop the queued error too.
 	# ICMP errors about its tunnel packets quote IPv4 without options, UDP and the tunnel port.
 	chain gateway_prerouting {{
 		type filter hook prerouting priority raw; policy accept;
+		{packet_has} ip ttl < 2 fib daddr type != local notrack
 		{packet_has} accept
 		iifname {arrivals} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
 		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} fib daddr type local counter queue flags bypass to {errors}
@@ -217,7 +219,7 @@ fn gateway_hairpin(mark: Mark) -> String {
 }
 
 fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
-    let outside = interfaces(&gateway.outside);
+    let arrivals = interfaces(gateway.arrivals());
     let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
     let has_mark = has_mark("ct", config.mark);
@@ -225,12 +227,12 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
 	# client role's connections never match: their replies arrive here, they do not leave.
-	# Connection tracking forgets a packet that this host refuses to forward (its TTL has run out):
-	# natttd sees whether an error of this host is about one. Others pass, also without natttd.
+	# Errors about packets that were not tracked: natttd sees whether such a packet came through a
+	# tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		{has_mark} ct direction reply counter {queue}
-		oifname {outside} {ICMP_ERRORS} ct state invalid counter queue flags bypass to {errors}
+		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}
 "
     )

@@ -180,7 +180,7 @@ mod tests {
             ("nattt gateway_input", 1),
             ("nattt gateway_mark", 3),
             ("nattt gateway_postrouting", 2),
-            ("nattt gateway_prerouting", 3),
+            ("nattt gateway_prerouting", 4),
         ];
         assert_eq!(counts(&shape), list(&expected));
         assert!(shape.jumps.is_empty());

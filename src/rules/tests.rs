@@ -56,6 +56,7 @@ fn nft_gateway() {
     assert_lines(
         &text,
         &[
+            "meta mark & 0x04000000 != 0x00000000 ip ttl < 2 fib daddr type != local notrack",
             "meta mark & 0x04000000 != 0x00000000 accept",
             "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
             "iifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } @th,64,8 0x45 @th,136,8 17 @th,224,16 100 fib daddr type local counter queue flags bypass to 26800",
@@ -65,7 +66,7 @@ fn nft_gateway() {
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
-            "oifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state invalid counter queue flags bypass to 26800",
+            "oifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state invalid,untracked counter queue flags bypass to 26800",
             "policy = { unreplied : 310, replied : 310 }",
             "policy = { established : 7500 }",
         ],
@@ -97,6 +98,7 @@ fn iptables_gateway() {
     assert_lines(
         &text,
         &[
+            "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -m ttl --ttl-lt 2 -m addrtype ! --dst-type LOCAL -j CT --notrack",
             "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
             "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-PREROUTING -i wan0 -p icmp --icmp-type time-exceeded -m addrtype --dst-type LOCAL -m u32 --u32 \"0>>22&0x3C@8>>24=0x45&&0>>22&0x3C@16>>16&0xFF=17&&0>>22&0x3C@28>>16=100\" -j NFQUEUE --queue-num 26800 --queue-bypass",
@@ -104,7 +106,7 @@ fn iptables_gateway() {
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
             "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
-            "-A NATTT-POSTROUTING -o ppp0 -p icmp --icmp-type time-exceeded -m conntrack --ctstate INVALID -j NFQUEUE --queue-num 26800 --queue-bypass",
+            "-A NATTT-POSTROUTING -o ppp0 -p icmp --icmp-type time-exceeded -m conntrack --ctstate INVALID,UNTRACKED -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A POSTROUTING -j NATTT-POSTROUTING",
         ],
     );

@@ -226,6 +226,7 @@ mod tests {
         ) {
             // Half of a TCP checksum cannot be mended.
             prop_assume!(packet[9] != 6 || quote != 37);
+            prop_assume!(packet.len() >= LEAST_QUOTE);
             let outermost = encapsulated(&packet, levels);
             let quote = (levels * LEVEL + quote).min(outermost.len());
             let words = if usize::from(words) * 4 == quote { words } else { 0 };

@@ -19,8 +19,7 @@ pub(super) fn set_ports(segment: &mut [u8], octets: usize, src: u16, dst: u16) {
     segment[2..PORTS].copy_from_slice(&dst.to_be_bytes());
     let change = crc32c_combine(old ^ crc32c(&segment[..PORTS]), 0, octets.saturating_sub(PORTS));
     // The reflected CRC is sent with its lowest octet first.
-    let checksum = segment.get_mut(CHECKSUM..HEADER).into_iter().flatten();
-    for (octet, change) in checksum.zip(change.to_le_bytes()) {
+    for (octet, change) in segment.iter_mut().skip(CHECKSUM).zip(change.to_le_bytes()) {
         *octet ^= change;
     }
 }

@@ -40,7 +40,7 @@ matches 'Destination Port Unreachable' "$(on A ping -n -c 1 -W 5 notunnel.exampl
 # The way behind the gateway: Y, then B, whatever traceroute sends.
 b=$(mapped A b.example)
 for kind in -U -I -T; do
-    matches "1  203\.0\.113\.1 .*2  ${b//./\\.} " \
+    matches " 1 203\.0\.113\.1 .* 2 $b " \
         "$(on A traceroute -n -q 1 -w 5 -m 4 "$kind" b.example | xargs)" "traceroute $kind"
 done
 
@@ -48,10 +48,13 @@ done
 capture B eth0 icmp
 on A "$PYTHON" - <<'PY'
 import socket
-# The answer finds no socket any more.
+# The second answer finds no socket any more.
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.settimeout(15)
 sock.connect(("b.example", 7))
 sock.send(b"hello")
+sock.recv(99)
+sock.send(b"bye")
 sock.close()
 PY
 wait_for 10 "A's refusal at B" seen B eth0 '198\.51\.100\.10 > 192\.168\.0\.2: ICMP 198\.51\.100\.10 udp port [0-9]+ unreachable'
@@ -64,6 +67,9 @@ IP_MTU_DISCOVER, IP_PMTUDISC_DO, IP_MTU = 10, 2, 14
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
 sock.connect(("b.example", 7))
+sock.settimeout(15)
+sock.send(b"small")
+sock.recv(99)
 deadline = time.monotonic() + 15
 while time.monotonic() < deadline:
     try:

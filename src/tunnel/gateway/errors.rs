@@ -18,8 +18,8 @@ use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint};
 
 impl<A: Addresses> Gateway<A> {
-    /// An error of an exported host, of a router before it or of this host, about a packet of a client. Who
-    /// reports it stays visible: `traceroute` shows the way behind the gateway.
+    /// An error of an exported host, of a router before it or of this host, about a packet of a
+    /// client. Who reports it stays visible: `traceroute` shows the way behind the gateway.
     pub(super) fn error_for_client(
         &self,
         error: &Datagram,
@@ -27,13 +27,13 @@ impl<A: Addresses> Gateway<A> {
         front: &mut Front,
         now: Time,
     ) -> Fate {
-        let Some(flow) = self.translate_for_client(error, packet, now) else {
-            // The rules cannot tell those of this host that concern a tunnel from others: the
-            // kernel forgets the connection of a packet that it refuses to forward.
-            return match self.own.is_own(error.src.addr) {
-                true => Fate::Passed(Counter::GatewayErrorPassed),
-                false => Fate::Dropped(Counter::IcmpError),
-            };
+        let Some(icmp) = IcmpError::parse(error, packet) else {
+            return Fate::Dropped(Counter::IcmpError);
+        };
+        let Some(flow) = self.translate_for_client(icmp, error, packet, now) else {
+            // The rules cannot tell errors that concern a tunnel from others: a packet whose TTL has
+            // run out belongs to no connection. Those of others are not ours to drop.
+            return Fate::Passed(Counter::GatewayErrorPassed);
         };
         match Datagram::parse(packet) {
             Ok(error) => self.encapsulate(&flow, &error, packet, front, Counter::GatewayErrorSent),
@@ -43,11 +43,11 @@ impl<A: Addresses> Gateway<A> {
 
     fn translate_for_client(
         &self,
+        icmp: IcmpError,
         error: &Datagram,
         packet: &mut [u8],
         now: Time,
     ) -> Option<Arc<Flow>> {
-        let icmp = IcmpError::parse(error, packet)?;
         let about = quoted(icmp.quote(packet))?;
         let lan = LanKey { protocol: about.protocol, host: about.dst, peer: about.src };
         let flow = self.live_flow(&lan, now)?;
