@@ -44,6 +44,10 @@ impl Addresses for World {
     fn is_inside(&self, _: Ipv4Addr) -> bool {
         false
     }
+
+    fn is_hairpin(&self, _: u32, _: Ipv4Addr) -> bool {
+        false
+    }
 }
 
 impl Environment for World {
@@ -79,7 +83,7 @@ impl Flow {
         let question = udp((LOCALHOST, PORT), (mapped, 7), payload);
         let outer_question =
             encapsulated(question.clone(), |p, front| client.outgoing(p, front, NOW));
-        gateway.incoming(&mut outer_question.clone(), NOW);
+        gateway.incoming(&mut outer_question.clone(), 2, NOW);
         let reply = udp((B, 7), (A, PORT), payload);
         let outer_reply = encapsulated(reply.clone(), |p, front| gateway.outgoing(p, front, NOW));
         Self { client, gateway, question, outer_question, reply, outer_reply }
@@ -142,7 +146,7 @@ fn packets(criterion: &mut Criterion) {
             });
         };
         bench("client.outgoing", &question, &|p, front| client.outgoing(p, front, NOW));
-        bench("gateway.incoming", &outer_question, &|p, _| gateway.incoming(p, NOW));
+        bench("gateway.incoming", &outer_question, &|p, _| gateway.incoming(p, 2, NOW));
         bench("gateway.outgoing", &reply, &|p, front| gateway.outgoing(p, front, NOW));
         bench("client.incoming", &outer_reply, &|p, _| client.incoming(p, NOW));
     }

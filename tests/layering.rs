@@ -68,6 +68,7 @@ const IMPURE: &[&str] = &[
 /// Every dependency, and the modules that may use it.
 const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["bin", "cli"]),
+    ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
     ("env_logger", &["daemon"]),
     ("etherparse", &["dns", "wire"]),

@@ -6,12 +6,13 @@ cd "$(dirname "$0")/.."
 
 PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     nftables iptables iproute2 conntrack ethtool kmod procps
-    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping traceroute tcpdump iperf3
-    python3 jq qemu-system-x86 busybox-static cpio xz-utils ca-certificates"
+    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
+    python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
+    samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute qemu-system-x86 busybox-static cpio xz-utils ca-certificates"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
-# Services that these packages would start here and at every boot.
-SERVICES="named.service"
+# Services that packages would start at every boot, where this script installs them.
+declare -A SERVICES=([bind9]=named [openssh-server]=ssh [rsync]=rsync [samba]="smbd nmbd samba-ad-dc")
 
 main() {
     local missing
@@ -36,7 +37,7 @@ install_quietly() {
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update
     apt-get -q install -y --no-install-recommends "$@"
-    case " $* " in *" bind9 "*) disable_services ;; esac
+    disable_services "$@"
 }
 
 # A policy-rc.d that answers 101 keeps packages from starting their services (Debian policy).
@@ -49,7 +50,10 @@ hold_services() {
 
 disable_services() {
     [ -d /run/systemd/system ] || return 0
-    systemctl disable --now $SERVICES
+    local package
+    for package in "$@"; do
+        [ -z "${SERVICES[$package]:-}" ] || systemctl disable --now ${SERVICES[$package]}
+    done
 }
 
 main

@@ -20,6 +20,7 @@ pub(super) fn render(status: &Status) -> String {
         ("Gateway flows", status.gateway_flows),
     ];
     facts.extend(tables.iter().filter_map(|&(name, table)| Some((name, usage(table?)))));
+    facts.extend(status.warnings.iter().map(|warning| ("WARNING", warning.clone())));
     let line =
         |(name, fact): &(&str, String)| format!("{:<15}{}\n", format!("{name}:"), escape(fact));
     facts.iter().map(line).collect()

@@ -45,6 +45,7 @@ fn status() -> Status {
         mappings: Some(Usage { count: 1, cap: 65536 }),
         client_flows: Some(Usage { count: 2, cap: 262_144 }),
         gateway_flows: None,
+        warnings: Vec::new(),
     }
 }
 

@@ -73,6 +73,8 @@ impl Source<'_> {
         let most = i64::try_from(max_flows).unwrap_or(i64::MAX);
         Ok(Gateway {
             outside: self.required(raw.outside, &section, OUTSIDE, |name| interface(name))?,
+            hairpin: self.each(raw.hairpin, interface)?,
+            enable_forwarding: raw.enable_forwarding.unwrap_or(false),
             port: self.int(raw.port, 1..=65_535, TUNNEL_PORT)?,
             exports: self
                 .required(raw.exports, &section, EXPORTS, |raw| Export::from_raw(&raw.0))?,

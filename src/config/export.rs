@@ -24,7 +24,7 @@ const PROTOCOLS: &[(&str, u8)] = &[
 ];
 
 /// Protocols whose ports are read: the others never match an entry with ports.
-const WITH_PORTS: &[u8] = &[6, 17, 33, 136];
+const WITH_PORTS: &[u8] = &[6, 17, 33, 132, 136];
 
 /// One entry of `exports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Export {
         {
             return Err(format!(
                 "ports of protocol {number} are not read, so this would match nothing; leave \
-                 `ports` out (they are for tcp, udp, dccp and udplite)"
+                 `ports` out (they are for tcp, udp, dccp, sctp and udplite)"
             ));
         }
         Ok(Self { prefix, protocol, ports })

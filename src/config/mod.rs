@@ -74,6 +74,12 @@ pub struct Client {
 pub struct Gateway {
     /// Interfaces where tunnel packets arrive; never empty.
     pub outside: Vec<String>,
+    /// Interfaces to networks of exported hosts through which flows may leave again where they came
+    /// in, under this host's own address: the only one of a home host, or one that clients share
+    /// with the hosts.
+    pub hairpin: Vec<String>,
+    /// Whether the daemon switches IPv4 forwarding on while it runs.
+    pub enable_forwarding: bool,
     /// UDP port where tunnel packets arrive, host order.
     pub port: u16,
     /// What may be reached from outside; never empty.
@@ -124,6 +130,20 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let raw = toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))?;
         check::config(text, raw)
+    }
+}
+
+impl Gateway {
+    /// Interfaces where tunnel packets are taken: `outside`, then what is only in `hairpin`.
+    pub fn arrivals(&self) -> impl Iterator<Item = &String> {
+        let only_hairpin = self.hairpin.iter().filter(|name| !self.outside.contains(name));
+        self.outside.iter().chain(only_hairpin)
+    }
+
+    /// Whether flows that came in through one interface may leave through the other, which is
+    /// outside: only if it is the same, and a hairpin.
+    pub fn may_turn(&self, arrival: &str, out: &str) -> bool {
+        arrival == out && self.hairpin.iter().any(|name| name == out)
     }
 }
 

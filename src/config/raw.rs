@@ -47,6 +47,8 @@ pub(super) struct Gateway {
     pub(super) outside: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) exports: Option<Spanned<Vec<Spanned<Export>>>>,
     pub(super) port: Int,
+    pub(super) hairpin: Texts,
+    pub(super) enable_forwarding: Option<bool>,
     pub(super) inside_sources: Texts,
     pub(super) mtu: Int,
     pub(super) max_flows: Int,

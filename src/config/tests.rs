@@ -64,7 +64,7 @@ fn exports_are_prefixes_or_tables() {
 
 #[test]
 fn ports_that_would_never_match_are_refused() {
-    for protocol in ["\"sctp\"", "132", "\"icmp\"", "47"] {
+    for protocol in ["\"gre\"", "50", "\"icmp\"", "47"] {
         let entry = format!("{{ prefix = \"192.168.0.2\", protocol = {protocol}, ports = [80] }}");
         let error = refusal(&format!("[gateway]\noutside = [\"wan0\"]\nexports = [{entry}]"));
         assert!(error.starts_with("line 3: ") && error.contains("leave `ports` out"), "{error}");

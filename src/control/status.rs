@@ -26,6 +26,9 @@ pub struct Status {
     pub client_flows: Option<Usage>,
     /// Flows of the gateway role.
     pub gateway_flows: Option<Usage>,
+    /// What keeps it from working, each with what to do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What a daemon does.

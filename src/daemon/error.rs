@@ -17,7 +17,7 @@ pub enum Error {
     /// The pool's route could not be set.
     Route(io::Error),
     /// A kernel setting could not be changed.
-    Setting(&'static str, io::Error),
+    Setting(String, io::Error),
     /// The state directory does not exist and could not be made.
     StateDir(PathBuf, io::Error),
     /// A state file could not be used.
@@ -53,8 +53,7 @@ impl fmt::Display for Error {
             }
             Self::Route(error) => write!(f, "setting the route of the pool: {error}"),
             Self::Setting(name, error) => {
-                let name = name.replace('/', ".");
-                write!(f, "setting {name}: {error}: set it with sysctl before natttd starts")
+                write!(f, "setting {name}: {error}: set it with `sysctl -w` before natttd starts")
             }
             Self::StateDir(path, error) => write!(
                 f,

@@ -17,6 +17,7 @@ use crate::os::{sets, state};
 use crate::path::Hop;
 
 use super::guard::Guard;
+use super::notices::Notices;
 use super::stop::Stop;
 use super::{Error, Roles};
 
@@ -54,6 +55,7 @@ struct Progress {
     evicted: u64,
     rules_checked: Duration,
     ticked: Duration,
+    notices: Notices,
 }
 
 impl Housekeeping {
@@ -129,6 +131,9 @@ impl Housekeeping {
         }
         self.counters.add_many(Counter::FlowsEvicted, evicted - progress.evicted);
         progress.evicted = evicted;
+        for notice in progress.notices.due(&self.counters, progress.ticked) {
+            log::warn!("{notice}");
+        }
     }
 
     /// The sets are for people and for other rules to read; nothing of ours depends on them.

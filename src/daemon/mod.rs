@@ -14,9 +14,11 @@
 
 mod dns;
 mod error;
+mod forwarding;
 mod guard;
 mod housekeeping;
 pub mod log;
+mod notices;
 mod report;
 mod roles;
 mod stop;
@@ -78,6 +80,7 @@ struct Daemon {
     server: Server,
     _tunnel_port: Option<UdpSocket>,
     _early_demux: Option<Changed>,
+    _forwarding: Vec<Changed>,
 }
 
 #[derive(Clone)]
@@ -116,6 +119,7 @@ impl Daemon {
         Ok(Self {
             _tunnel_port: own_tunnel_port(&config)?,
             _early_demux: no_early_demux(&config)?,
+            _forwarding: forwarding::enable(config.gateway.as_ref())?,
             config,
             shared,
             queues,
@@ -125,7 +129,8 @@ impl Daemon {
     }
 
     fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux } = self;
+        let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux, _forwarding } =
+            self;
         let handle = signals.handle();
         let mut threads = Vec::new();
         let started = shared.start(&config, queues, dns, server, signals, &mut threads);
@@ -164,6 +169,9 @@ impl Shared {
         if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
             self.dns(config, (sorter, holder), client, threads)?;
         }
+        if let Some(advice) = forwarding::advice(config.gateway.as_ref(), &self.network) {
+            warn!("{advice}");
+        }
         info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles);
         notify(&[sd_notify::NotifyState::Ready]);
         self.signals(signals)
@@ -187,8 +195,8 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, guard, counters, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, mappings, guard, counters, clock };
+        let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
+        let report = Report { config, roles, mappings, network, guard, counters, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -340,8 +348,11 @@ fn network(config: &Config) -> Result<Network, Error> {
     if allowed < cap as u64 + OTHER_DESCRIPTORS {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
-    let outside = config.gateway.as_ref().map_or(Vec::new(), |gateway| gateway.outside.clone());
-    Network::new(Ports::new(cap, config.mark.bit()), outside)
+    let gateway = config.gateway.as_ref();
+    let (outside, hairpin) =
+        gateway.map(|gateway| (gateway.outside.clone(), gateway.hairpin.clone())).unzip();
+    let ports = Ports::new(cap, config.mark.bit());
+    Network::new(ports, outside.unwrap_or_default(), hairpin.unwrap_or_default())
         .map_err(|e| Error::System("reading this host's addresses", e))
 }
 
@@ -354,7 +365,7 @@ fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
 fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
     match config.client {
         Some(_) => sysctl::set(UDP_EARLY_DEMUX, "0")
-            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX, error)),
+            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX.into(), error)),
         None => Ok(None),
     }
 }

@@ -9,12 +9,14 @@ use crate::control::{
 use crate::counters::Counters;
 use crate::mapping::Mappings;
 use crate::os::clock::Clock;
+use crate::os::network::Network;
 use crate::time::Time;
 use crate::tunnel::{client, gateway};
 use crate::wire::datagram::protocol;
 use crate::{tunnel, wire};
 
 use super::Roles;
+use super::forwarding;
 use super::guard::Guard;
 
 /// The most flows in one answer: it is built in memory.
@@ -25,6 +27,7 @@ pub(super) struct Report {
     pub(super) config: Config,
     pub(super) roles: Arc<Roles>,
     pub(super) mappings: Arc<Mappings>,
+    pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
@@ -57,6 +60,9 @@ impl Report {
                 .map(|_| Usage { count: self.mappings.len(), cap: self.mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
+            warnings: forwarding::advice(self.config.gateway.as_ref(), &self.network)
+                .into_iter()
+                .collect(),
         }
     }
 
@@ -156,7 +162,12 @@ fn shown_flow(
 fn endpoint(number: u8, end: wire::Endpoint) -> Endpoint {
     let ports = matches!(
         number,
-        protocol::TCP | protocol::UDP | protocol::ICMP | protocol::DCCP | protocol::UDP_LITE
+        protocol::TCP
+            | protocol::UDP
+            | protocol::ICMP
+            | protocol::DCCP
+            | protocol::SCTP
+            | protocol::UDP_LITE
     );
     // The far side of an ICMP query has no identifier of its own.
     let port = Some(end.port).filter(|&port| ports && !(number == protocol::ICMP && port == 0));
@@ -169,6 +180,7 @@ fn protocol_name(number: u8) -> String {
         protocol::TCP => "tcp".into(),
         protocol::UDP => "udp".into(),
         protocol::DCCP => "dccp".into(),
+        protocol::SCTP => "sctp".into(),
         protocol::UDP_LITE => "udplite".into(),
         other => other.to_string(),
     }

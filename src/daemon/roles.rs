@@ -31,10 +31,11 @@ impl Roles {
         Self { client, gateway }
     }
 
-    /// A queued packet's fate. Where it was queued tells which role it is for, and which way.
+    /// A queued packet's fate. Where it was queued tells which role it is for, and which way; the
+    /// number is the index of the interface it came in through.
     pub(super) fn process(
         &self,
-        hook: Hook,
+        (hook, interface): (Hook, u32),
         packet: &mut [u8],
         front: &mut Front,
         now: Time,
@@ -42,7 +43,7 @@ impl Roles {
         match (hook, &self.client, &self.gateway) {
             (Hook::Output, Some(client), _) => client.outgoing(packet, front, now),
             (Hook::Input, Some(client), _) => client.incoming(packet, now),
-            (Hook::Prerouting, _, Some(gateway)) => gateway.incoming(packet, now),
+            (Hook::Prerouting, _, Some(gateway)) => gateway.incoming(packet, interface, now),
             (Hook::Postrouting, _, Some(gateway)) => gateway.outgoing(packet, front, now),
             _ => Fate::Dropped(Counter::UnexpectedHook),
         }

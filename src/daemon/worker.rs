@@ -62,7 +62,7 @@ impl Worker {
         verdicts: &mut Verdicts<'b>,
         now: Time,
     ) {
-        let Packet { id, hook, mark, truncated, bytes, .. } = packet;
+        let Packet { id, hook, mark, interface, truncated, bytes } = packet;
         front.clear();
         let fate = if truncated {
             Fate::Dropped(Counter::Truncated)
@@ -70,7 +70,7 @@ impl Worker {
             // Half of the rules would forward inner packets past the other half.
             Fate::Dropped(Counter::GatewayRulesMissing)
         } else {
-            self.roles.process(hook, bytes, front, now)
+            self.roles.process((hook, interface), bytes, front, now)
         };
         self.counters.add(fate.counter());
         let queue = self.queue.number();

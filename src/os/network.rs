@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "getifaddrs has no safe wrapper in the crates we use")]
 
 use std::collections::HashSet;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +19,7 @@ use super::ports::{Port, Ports};
 pub struct Network {
     attached: Arc<RwLock<Attached>>,
     outside: Vec<String>,
+    hairpin: Vec<String>,
     epoch: Arc<AtomicU64>,
     ports: Ports,
 }
@@ -28,18 +29,21 @@ pub struct Network {
 struct Attached {
     own: HashSet<Ipv4Addr>,
     inside: Vec<Ipv4Net>,
+    /// Networks of hairpin interfaces, with their indexes.
+    hairpin: Vec<(u32, Ipv4Net)>,
 }
 
 impl Network {
-    /// Reads the addresses of this host. All networks but those of `outside` interfaces are inside.
-    pub fn new(ports: Ports, outside: Vec<String>) -> io::Result<Self> {
-        let attached = Arc::new(RwLock::new(Attached::read(&outside)?));
-        Ok(Self { attached, outside, epoch: Arc::default(), ports })
+    /// Reads the addresses of this host. All networks but those of `outside` interfaces are inside;
+    /// clients behind `hairpin` interfaces are served like those outside.
+    pub fn new(ports: Ports, outside: Vec<String>, hairpin: Vec<String>) -> io::Result<Self> {
+        let attached = Arc::new(RwLock::new(Attached::read(&outside, &hairpin)?));
+        Ok(Self { attached, outside, hairpin, epoch: Arc::default(), ports })
     }
 
     /// Reads the addresses again, and lets every flow look up its route again.
     pub fn refresh(&self) -> io::Result<()> {
-        let attached = Attached::read(&self.outside)?;
+        let attached = Attached::read(&self.outside, &self.hairpin)?;
         *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
         self.epoch.fetch_add(1, Relaxed);
         Ok(())
@@ -57,6 +61,11 @@ impl Addresses for Network {
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
         self.attached().inside.iter().any(|net| net.contains(&addr))
+    }
+
+    fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool {
+        let of = |(index, net): &(u32, Ipv4Net)| *index == interface && net.contains(&addr);
+        self.attached().hairpin.iter().any(of)
     }
 }
 
@@ -84,19 +93,31 @@ impl Environment for Network {
 }
 
 impl Attached {
-    fn read(outside: &[String]) -> io::Result<Self> {
+    fn read(outside: &[String], hairpin: &[String]) -> io::Result<Self> {
         let mut attached = Self::default();
         each_address(|interface, addr, mask| {
             attached.own.insert(addr);
             // The mask of an interface address is always one of a prefix.
-            if let Ok(net) = Ipv4Net::with_netmask(addr, mask)
-                && !outside.iter().any(|name| name == interface)
-            {
+            let Ok(net) = Ipv4Net::with_netmask(addr, mask) else { return };
+            let is_in = |names: &[String]| names.iter().any(|name| name == interface);
+            if !is_in(outside) {
                 attached.inside.push(net.trunc());
+            }
+            if is_in(hairpin) {
+                attached
+                    .hairpin
+                    .extend(interface_index(interface).map(|index| (index, net.trunc())));
             }
         })?;
         Ok(attached)
     }
+}
+
+/// The index of an interface that is there; 0 is never one.
+fn interface_index(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: `name` is a C string.
+    Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|&index| index != 0)
 }
 
 /// Visits every IPv4 address of this host: interface, address, network mask.
@@ -142,20 +163,26 @@ mod tests {
 
     #[test]
     fn loopback_is_our_own_and_no_route_leads_to_it() {
-        let network = Network::new(Ports::new(1, 0), Vec::new()).expect("addresses can be read");
+        let network =
+            Network::new(Ports::new(1, 0), Vec::new(), Vec::new()).expect("addresses can be read");
         assert!(network.is_own(Ipv4Addr::LOCALHOST));
         assert!(network.is_own(Ipv4Addr::new(127, 9, 9, 9)));
         assert!(!network.is_own(Ipv4Addr::new(192, 0, 2, 77)));
         assert_eq!(network.source_for(Ipv4Addr::LOCALHOST), None);
         assert!(network.is_inside(Ipv4Addr::new(127, 9, 9, 9)), "of the interface lo");
+        let names = || vec!["lo".into(), "none".into()];
         let outside =
-            Network::new(Ports::new(1, 0), vec!["lo".into()]).expect("addresses can be read");
+            Network::new(Ports::new(1, 0), names(), names()).expect("addresses can be read");
+        let (lo, other) = (Ipv4Addr::new(127, 9, 9, 9), Ipv4Addr::new(192, 0, 2, 77));
+        assert!(outside.is_hairpin(1, lo) && !network.is_hairpin(1, lo));
+        assert!(!outside.is_hairpin(2, lo) && !outside.is_hairpin(1, other));
         assert!(!outside.is_inside(Ipv4Addr::new(127, 9, 9, 9)));
     }
 
     #[test]
     fn a_refresh_starts_a_new_epoch() {
-        let network = Network::new(Ports::new(1, 0), Vec::new()).expect("addresses can be read");
+        let network =
+            Network::new(Ports::new(1, 0), Vec::new(), Vec::new()).expect("addresses can be read");
         let before = network.route_epoch();
         network.refresh().expect("addresses can be read");
         assert_ne!(network.route_epoch(), before);

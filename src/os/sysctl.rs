@@ -5,6 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// `net.ipv4.udp_early_demux`: finding a connected socket before the firewall has seen a packet.
 pub const UDP_EARLY_DEMUX: &str = "net/ipv4/udp_early_demux";
+/// `net.ipv4.conf.INTERFACE.forwarding`: whether packets for other hosts that arrive there are passed
+/// on. (`net.ipv4.ip_forward` sets it on all interfaces, and resets other settings.)
+pub fn forwarding(interface: &str) -> String {
+    format!("net/ipv4/conf/{interface}/forwarding")
+}
 
 /// Reads a setting.
 pub fn read(name: &str) -> io::Result<String> {
@@ -15,24 +20,24 @@ pub fn read(name: &str) -> io::Result<String> {
 /// killed is not known.
 #[derive(Debug)]
 pub struct Changed {
-    name: &'static str,
+    name: String,
     before: String,
 }
 
 /// Sets a setting; `None` if it already is so.
-pub fn set(name: &'static str, value: &str) -> io::Result<Option<Changed>> {
+pub fn set(name: &str, value: &str) -> io::Result<Option<Changed>> {
     let before = read(name)?;
     if before == value {
         return Ok(None);
     }
     std::fs::write(path(name), value)?;
-    Ok(Some(Changed { name, before }))
+    Ok(Some(Changed { name: name.to_owned(), before }))
 }
 
 impl Drop for Changed {
     fn drop(&mut self) {
         // Nothing better can be done at the end of the process.
-        let _ = std::fs::write(path(self.name), &self.before);
+        let _ = std::fs::write(path(&self.name), &self.before);
     }
 }
 

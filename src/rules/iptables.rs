@@ -115,13 +115,13 @@ impl Tables {
             self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));
         }
         self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
-        for outside in &gateway.outside {
-            let local = format!("-i {outside} -p udp --dport {port} -m addrtype --dst-type LOCAL");
+        for arrival in gateway.arrivals() {
+            let local = format!("-i {arrival} -p udp --dport {port} -m addrtype --dst-type LOCAL");
             self.raw.queue("PREROUTING", local, config.queues, ClientPort::Source);
             let quote = quotes_tunnel(port);
             for error in ICMP_ERRORS {
                 let local = format!(
-                    "-i {outside} -p icmp --icmp-type {error} -m addrtype --dst-type LOCAL"
+                    "-i {arrival} -p icmp --icmp-type {error} -m addrtype --dst-type LOCAL"
                 );
                 self.raw.rule("PREROUTING", format!("{local} {quote} {}", errors(config.queues)));
             }
@@ -143,12 +143,29 @@ impl Tables {
         for address in gateway.exports.iter().filter_map(Export::exact) {
             self.filter.rule("INPUT", format!("-d {address} -j RETURN"));
         }
-        for outside in &gateway.outside {
-            for out in &gateway.outside {
-                self.mangle.rule("FORWARD", format!("-i {outside} -o {out} {arrived} -j DROP"));
+        for arrival in gateway.arrivals() {
+            for out in gateway.outside.iter().filter(|out| !gateway.may_turn(arrival, out)) {
+                self.mangle.rule("FORWARD", format!("-i {arrival} -o {out} {arrived} -j DROP"));
             }
-            self.filter.rule("INPUT", format!("-i {outside} {arrived} -j DROP"));
+            self.filter.rule("INPUT", format!("-i {arrival} {arrived} -j DROP"));
         }
+        self.hairpin(mark, gateway);
+    }
+
+    /// Flows may leave where they came in, with this host's own address: the answers would pass it
+    /// by otherwise. The mark of a flow's first packet asks for that; it stays on that packet, which
+    /// leaves this host with it. (ICMP redirects would tell others of the shorter way, but the
+    /// kernel sends none about what it translates.)
+    fn hairpin(&mut self, mark: Mark, gateway: &Gateway) {
+        if gateway.hairpin.is_empty() {
+            return;
+        }
+        for interface in &gateway.hairpin {
+            let turning = format!("-i {interface} -o {interface} {} --ctstate NEW", ct(mark));
+            self.mangle.rule("FORWARD", format!("{turning} -j MARK --set-xmark {mark}/{mark}"));
+        }
+        self.nat.chain("POSTROUTING", Place::First);
+        self.nat.rule("POSTROUTING", format!("-m mark --mark {mark}/{mark} -j MASQUERADE"));
     }
 
     fn text(&self) -> String {

@@ -25,6 +25,9 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         text += &timeout_objects();
         text += &gateway_prerouting(config, gateway);
         text += &gateway_guards(config.mark, gateway);
+        if !gateway.hairpin.is_empty() {
+            text += &gateway_hairpin(config.mark);
+        }
         text += &gateway_postrouting(config, gateway);
     }
     text + "}\n"
@@ -126,7 +129,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let packet_has = has_mark("meta", config.mark);
     let ct_has = has_mark("ct", config.mark);
     let save = save_mark(config.mark);
-    let outside = interfaces(&gateway.outside);
+    let arrivals = interfaces(gateway.arrivals());
     let port = gateway.port;
     let errors = config.queues.data().start;
     let timeouts: String =
@@ -141,8 +144,8 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 		type filter hook prerouting priority raw; policy accept;
 		{packet_has} ip ttl < 2 fib daddr type != local notrack
 		{packet_has} accept
-		iifname {outside} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
-		iifname {outside} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} fib daddr type local counter queue flags bypass to {errors}
+		iifname {arrivals} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
+		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} fib daddr type local counter queue flags bypass to {errors}
 	}}
 
 	# After conntrack: the connection keeps the mark, and is remembered at least as long as
@@ -170,20 +173,46 @@ fn timeout_rule(policy: &TimeoutPolicy, mark: Mark) -> Option<String> {
 
 fn gateway_guards(mark: Mark, gateway: &Gateway) -> String {
     let has_mark = has_mark("ct", mark);
-    let outside = interfaces(&gateway.outside);
+    let (arrivals, outside) = (interfaces(gateway.arrivals()), interfaces(&gateway.outside));
     let unlisted = unlisted(&gateway.exports);
+    let hairpins: String = gateway.hairpin.iter().map(|name| hairpin(name, mark)).collect();
     format!(
         "
 	# Decapsulated packets go to what is behind this host: never back out again,
 	chain gateway_forward {{
 		type filter hook forward priority filter - 1; policy accept;
-		{has_mark} ct direction original iifname {outside} oifname {outside} counter drop
+{hairpins}		{has_mark} ct direction original iifname {arrivals} oifname {outside} counter drop
 	}}
 
 	# and never to this host itself, unless its address is exported by itself.
 	chain gateway_input {{
 		type filter hook input priority filter - 1; policy accept;
-		{has_mark} ct direction original iifname {outside} {unlisted}counter drop
+		{has_mark} ct direction original iifname {arrivals} {unlisted}counter drop
+	}}
+"
+    )
+}
+
+/// Flows may leave where they came in. The mark of their first packet asks for this host's address;
+/// it stays on that packet, which leaves this host with it.
+fn hairpin(interface: &str, mark: Mark) -> String {
+    let has_mark = has_mark("ct", mark);
+    format!(
+        "		{has_mark} ct state new iifname \"{interface}\" oifname \"{interface}\" meta mark set meta mark | {mark} accept
+		{has_mark} ct direction original iifname \"{interface}\" oifname \"{interface}\" accept
+"
+    )
+}
+
+fn gateway_hairpin(mark: Mark) -> String {
+    let packet_has = has_mark("meta", mark);
+    format!(
+        "
+	# Flows that leave where they came in do so with this host's own address: the answers would
+	# pass it by otherwise.
+	chain gateway_source {{
+		type nat hook postrouting priority srcnat - 1; policy accept;
+		{packet_has} counter masquerade
 	}}
 "
     )
@@ -230,8 +259,8 @@ fn save_mark(mark: Mark) -> String {
     format!("{has_mark} ct mark set ct mark | {mark} meta mark set meta mark & {others:#010x}")
 }
 
-fn interfaces(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+fn interfaces<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
     format!("{{ {} }}", names.join(", "))
 }
 

@@ -114,6 +114,67 @@ fn iptables_gateway() {
     assert_eq!(render_ip6tables(&config(gateway)), "");
 }
 
+const HAIRPIN: &str = r#"
+[client]
+[gateway]
+outside = ["wan", "eth0"]
+hairpin = ["eth0", "lan"]
+exports = ["192.168.0.0/24"]
+"#;
+
+#[test]
+fn nft_hairpin() {
+    let text = render(&config(HAIRPIN), Flavour::Nft);
+    let ours = "ct mark & 0x04000000 != 0x00000000";
+    let turn = |name: &str| {
+        format!(
+            "{ours} ct state new iifname \"{name}\" oifname \"{name}\" meta mark set meta mark | 0x04000000 accept"
+        )
+    };
+    assert_lines(
+        &text,
+        &[
+            &turn("eth0"),
+            &turn("lan"),
+            &format!(
+                "{ours} ct direction original iifname {{ \"wan\", \"eth0\", \"lan\" }} oifname {{ \"wan\", \"eth0\" }} counter drop"
+            ),
+            &format!(
+                "{ours} ct direction original iifname {{ \"wan\", \"eth0\", \"lan\" }} counter drop"
+            ),
+            "iifname { \"wan\", \"eth0\", \"lan\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
+            "meta mark & 0x04000000 != 0x00000000 counter masquerade",
+        ],
+    );
+    assert!(!render(&config(BOTH), Flavour::Nft).contains("masquerade"));
+}
+
+/// Only through the same hairpin; out of `wan` nothing leaves.
+#[test]
+fn iptables_hairpin() {
+    let text = render(&config(HAIRPIN), Flavour::Iptables);
+    let ours = "-m connmark --mark 0x04000000/0x04000000";
+    let turn = format!("{ours} -m conntrack --ctdir ORIGINAL -j DROP");
+    let forward = |from: &str, to: &str| format!("-A NATTT-FORWARD -i {from} -o {to} {turn}");
+    assert_lines(
+        &text,
+        &[
+            &forward("wan", "wan"),
+            &forward("eth0", "wan"),
+            &forward("wan", "eth0"),
+            &forward("lan", "wan"),
+            &forward("lan", "eth0"),
+            &format!(
+                "-A NATTT-FORWARD -i lan -o lan {ours} -m conntrack --ctstate NEW -j MARK --set-xmark 0x04000000/0x04000000"
+            ),
+            "-A NATTT-POSTROUTING -m mark --mark 0x04000000/0x04000000 -j MASQUERADE",
+        ],
+    );
+    assert!(!text.contains(&forward("eth0", "eth0")), "{text}");
+    assert_eq!(text.matches("-I OUTPUT -j NATTT-OUTPUT").count(), 3, "one each table");
+    assert!(!render(&config(BOTH), Flavour::Iptables).contains("MASQUERADE"));
+}
+
 #[test]
 fn only_dns_and_icmp_errors_go_on_without_the_daemon() {
     for flavour in Flavour::ALL {

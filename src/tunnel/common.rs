@@ -15,6 +15,9 @@ pub trait Addresses: Send + Sync {
     fn is_own(&self, addr: Ipv4Addr) -> bool;
     /// Whether the address belongs to a network that this host is attached to from inside.
     fn is_inside(&self, addr: Ipv4Addr) -> bool;
+    /// Whether the address belongs to a network of this interface (its index), whose clients are
+    /// served as well as those outside.
+    fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool;
 }
 
 /// Packets and octets of one direction of a flow, inner headers included.

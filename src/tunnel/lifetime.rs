@@ -10,10 +10,17 @@ use crate::wire::datagram::Transport;
 pub const TCP_ESTABLISHED: Duration = Duration::from_secs(2 * 3600 + 4 * 60);
 /// TCP, opening or closing: 4 min (RFC 5382 REQ-5).
 pub const TCP_TRANSITORY: Duration = Duration::from_secs(4 * 60);
-/// UDP and what resembles it: 5 min (RFC 4787 REQ-5c).
+/// UDP: 5 min (RFC 4787 REQ-5c).
 pub const UDP: Duration = Duration::from_secs(5 * 60);
 /// UDP that nobody has answered: the least that RFC 4787 REQ-5 allows, 2 min.
 pub const UDP_UNANSWERED: Duration = Duration::from_secs(2 * 60);
+/// SCTP, DCCP, UDP-Lite and protocols without ports, answered: less than Linux remembers them
+/// (nf_conntrack: UDP-Lite 120 s, GRE 180 s, SCTP 210 s), because nft 1.0.6 cannot make it remember
+/// them longer, and a gateway must not forget later than conntrack. SCTP has heartbeats every 30 s
+/// (RFC 9260 §16).
+pub const OTHER: Duration = Duration::from_secs(110);
+/// The same, not answered: Linux remembers UDP-Lite and GRE for 30 s.
+pub const OTHER_UNANSWERED: Duration = Duration::from_secs(25);
 /// ICMP queries: 60 s (RFC 5508 REQ-2).
 pub const ICMP_QUERY: Duration = Duration::from_secs(60);
 
@@ -128,8 +135,10 @@ fn timeout(state: u8, transport: Transport) -> Duration {
         Transport::Tcp(_) if state & ESTABLISHED != 0 && !closing(state) => TCP_ESTABLISHED,
         Transport::Tcp(_) => TCP_TRANSITORY,
         Transport::IcmpQuery | Transport::IcmpAnswer | Transport::IcmpError => ICMP_QUERY,
-        _ if state & ANSWERED != 0 => UDP,
-        _ => UDP_UNANSWERED,
+        Transport::Udp if state & ANSWERED != 0 => UDP,
+        Transport::Udp => UDP_UNANSWERED,
+        Transport::UdpLike | Transport::Sctp | Transport::Other if state & ANSWERED != 0 => OTHER,
+        Transport::UdpLike | Transport::Sctp | Transport::Other => OTHER_UNANSWERED,
     }
 }
 
@@ -172,6 +181,16 @@ mod tests {
         assert_eq!(lifetime.expires(Transport::Udp), later + UDP);
         lifetime.note(Transport::Udp, Forward, START);
         assert_eq!(lifetime.last_used(), later, "time does not run backwards");
+    }
+
+    #[test]
+    fn other_protocols_end_before_conntrack_forgets_them() {
+        for transport in [Transport::UdpLike, Transport::Sctp, Transport::Other] {
+            let lifetime = Lifetime::new(START);
+            assert_eq!(lifetime.expires(transport), START + OTHER_UNANSWERED);
+            lifetime.note(transport, Reverse, START);
+            assert_eq!(lifetime.expires(transport), START + OTHER);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use etherparse::Ipv4HeaderSlice;
 
 use super::checksum::{Sum, updated};
+use super::sctp;
 
 /// Octets of an IPv4 header without options (RFC 791 §3.1).
 pub const IPV4_HEADER: usize = 20;
@@ -18,6 +19,7 @@ pub mod protocol {
     pub const TCP: u8 = 6;
     pub const UDP: u8 = 17;
     pub const DCCP: u8 = 33;
+    pub const SCTP: u8 = 132;
     pub const UDP_LITE: u8 = 136;
 }
 
@@ -55,8 +57,11 @@ pub enum Transport {
     IcmpAnswer,
     /// An ICMP error, which quotes the packet it is about, or an unknown kind of ICMP.
     IcmpError,
-    /// DCCP or UDP-Lite: ports and a checksum in the places of UDP's.
+    /// DCCP or UDP-Lite: ports and a checksum in the places of UDP's, which covers both with a
+    /// pseudo header, whatever its coverage of the payload (RFC 4340 §9, RFC 3828 §3.1).
     UdpLike,
+    /// SCTP.
+    Sctp,
     /// Any other protocol: addresses only.
     Other,
 }
@@ -178,14 +183,20 @@ impl Datagram {
                 put_word(segment, 4, dst.port);
                 (Sum::default().word(self.dst.port), Sum::default().word(dst.port))
             }
+            Transport::Sctp => {
+                let octets = usize::from(self.octets).saturating_sub(IPV4_HEADER);
+                return sctp::set_ports(segment, octets, src.port, dst.port);
+            }
             Transport::IcmpError | Transport::Other => return,
         };
         match self.transport {
-            Transport::Udp => update_udp(segment, old, new),
+            Transport::UdpLike if self.protocol == protocol::DCCP => {
+                update_field(segment, 6, old, new);
+            }
+            Transport::Udp | Transport::UdpLike => update_udp(segment, old, new),
             // An ICMP error may quote less than that of a segment.
             Transport::Tcp(_) if segment.len() < TCP_CHECKSUM + 2 => {}
             Transport::Tcp(_) => update_field(segment, TCP_CHECKSUM, old, new),
-            Transport::UdpLike => update_field(segment, 6, old, new),
             _ => update_field(segment, 2, old, new),
         }
     }
@@ -236,8 +247,11 @@ fn ports(number: u8, segment: &[u8]) -> Result<(Transport, u16, u16), Flaw> {
         protocol::DCCP | protocol::UDP_LITE if segment.len() >= UDP_HEADER => {
             Ok((Transport::UdpLike, word(0), word(2)))
         }
+        protocol::SCTP if segment.len() >= sctp::HEADER => Ok((Transport::Sctp, word(0), word(2))),
         protocol::ICMP if segment.len() >= 8 => Ok(icmp_ports(segment[0], word(4))),
-        protocol::DCCP | protocol::UDP_LITE | protocol::ICMP => Err(Flaw::Malformed),
+        protocol::DCCP | protocol::UDP_LITE | protocol::SCTP | protocol::ICMP => {
+            Err(Flaw::Malformed)
+        }
         _ => Ok((Transport::Other, 0, 0)),
     }
 }
@@ -260,7 +274,8 @@ fn update_field(bytes: &mut [u8], at: usize, old: Sum, new: Sum) {
     put_word(bytes, at, updated(checksum, old, new));
 }
 
-/// UDP without a checksum keeps none (RFC 768); a computed 0 becomes 0xffff.
+/// UDP without a checksum keeps none (RFC 768); a computed 0 becomes 0xffff, in UDP-Lite too
+/// (RFC 3828 §3.1).
 fn update_udp(segment: &mut [u8], old: Sum, new: Sum) {
     if segment[6..8] != [0, 0] {
         update_field(segment, 6, old, new);

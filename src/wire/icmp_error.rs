@@ -130,6 +130,7 @@ pub fn quoted(bytes: &[u8]) -> Option<Datagram> {
         protocol::TCP => (Transport::Tcp(0), src_port, dst_port),
         protocol::UDP => (Transport::Udp, src_port, dst_port),
         protocol::DCCP | protocol::UDP_LITE => (Transport::UdpLike, src_port, dst_port),
+        protocol::SCTP => (Transport::Sctp, src_port, dst_port),
         protocol::ICMP => match icmp_ports(head[IPV4_HEADER], word(IPV4_HEADER + 4)) {
             (Transport::IcmpError, ..) => return None,
             query_or_answer => query_or_answer,

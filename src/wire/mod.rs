@@ -9,6 +9,7 @@ pub mod ecn;
 pub mod icmp_error;
 pub mod mss;
 pub mod outer;
+mod sctp;
 
 #[cfg(test)]
 pub(crate) mod tests;

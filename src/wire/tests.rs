@@ -5,8 +5,10 @@ use std::net::Ipv4Addr;
 use etherparse::{Ipv4HeaderSlice, PacketBuilder, SlicedPacket, TransportSlice};
 use proptest::prelude::*;
 
+use super::datagram::protocol;
 use super::datagram::{Datagram, Endpoint, Flaw, IPV4_HEADER};
 use super::outer::{self, Content};
+use super::sctp;
 use super::{checksum::Sum, mss};
 
 pub(crate) fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -39,6 +41,60 @@ pub(crate) fn echo(src: Endpoint, dst: Endpoint, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     ipv4(src, dst).icmpv4_echo_request(src.port, 1).write(&mut packet, payload).expect("a Vec");
     packet
+}
+
+/// A datagram of a protocol that `etherparse` knows nothing of: the body follows the IPv4 header.
+pub(crate) fn raw(protocol: u8, src: Endpoint, dst: Endpoint, body: &[u8]) -> Vec<u8> {
+    let mut packet = Vec::new();
+    ipv4(src, dst).write(&mut packet, protocol.into(), body).expect("a Vec takes it");
+    packet
+}
+
+/// SCTP, DCCP or UDP-Lite, whose checksum covers the `covered` first octets (UDP-Lite) or all.
+pub(crate) fn segment(
+    protocol: u8,
+    src: Endpoint,
+    dst: Endpoint,
+    payload: &[u8],
+    covered: usize,
+) -> Vec<u8> {
+    let mut body = [src.port.to_be_bytes(), dst.port.to_be_bytes()].concat();
+    match protocol {
+        protocol::SCTP => body.extend([9, 9, 9, 9, 0, 0, 0, 0]),
+        protocol::UDP_LITE => {
+            body.extend((8 + covered.min(payload.len()) as u16).to_be_bytes());
+            body.extend([0, 0]);
+        }
+        _ => body.extend([2, 0, 0, 0]),
+    }
+    body.extend(payload);
+    let checksum = transport_checksum(protocol, src.addr, dst.addr, &body);
+    let at = if protocol == protocol::SCTP { 8 } else { 6 };
+    body[at..at + checksum.len()].copy_from_slice(&checksum);
+    raw(protocol, src, dst, &body)
+}
+
+/// Computed anew, by `etherparse`'s sum or the reference CRC, over the field as zero.
+fn transport_checksum(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, body: &[u8]) -> Vec<u8> {
+    if protocol == protocol::SCTP {
+        return sctp::tests::checksum(body).to_vec();
+    }
+    let covered = match (protocol, u16::from_be_bytes([body[4], body[5]])) {
+        (protocol::UDP_LITE, octets) if octets != 0 => usize::from(octets),
+        _ => body.len(),
+    };
+    let mut covered = body[..covered].to_vec();
+    covered[6..8].copy_from_slice(&[0, 0]);
+    let sum = etherparse::checksum::Sum16BitWords::new()
+        .add_4bytes(src.octets())
+        .add_4bytes(dst.octets())
+        .add_2bytes([0, protocol])
+        .add_2bytes((body.len() as u16).to_be_bytes())
+        .add_slice(&covered)
+        .ones_complement();
+    let checksum = sum.to_be();
+    let sent = if checksum == 0 && protocol == protocol::UDP_LITE { 0xffff } else { checksum };
+    sent.to_be_bytes().to_vec()
 }
 
 /// An ICMP message of any type; `rest` are the four octets behind its checksum.
@@ -78,17 +134,40 @@ pub(crate) fn assert_checksums(packet: &[u8]) {
             );
             assert_eq!(Ok(udp.checksum()), sum, "UDP");
         }
-        _ => assert_eq!(Sum::of(payload).fold(), 0xffff, "ICMP"),
+        _ if ip.protocol().0 == protocol::ICMP => {
+            assert_eq!(Sum::of(payload).fold(), 0xffff, "ICMP");
+        }
+        _ => assert_other(ip.protocol().0, ip.source_addr(), ip.destination_addr(), payload),
     }
+}
+
+fn assert_other(protocol: u8, src: Ipv4Addr, dst: Ipv4Addr, payload: &[u8]) {
+    let at = match protocol {
+        protocol::SCTP => 8,
+        protocol::DCCP | protocol::UDP_LITE => 6,
+        _ => return,
+    };
+    let right = transport_checksum(protocol, src, dst, payload);
+    let found = &payload[at..at + right.len()];
+    // Both zeros of one's complement arithmetic verify, except in UDP-Lite.
+    let zeros = protocol == protocol::DCCP
+        && [[0, 0], [0xff, 0xff]].iter().all(|z| z == found || *z == right[..]);
+    assert!(found == right || zeros, "protocol {protocol}: {found:?}, not {right:?}");
 }
 
 pub(crate) fn packets() -> impl Strategy<Value = Vec<u8>> {
     let payload = prop::collection::vec(any::<u8>(), 0..600);
-    (0..3, endpoint(), endpoint(), payload).prop_map(|(kind, src, dst, payload)| match kind {
-        0 => udp(src, dst, &payload),
-        1 => tcp_syn(src, dst, &[2, 4, 0xff, 0xff]),
-        _ => echo(src, dst, &payload),
-    })
+    (0..7, endpoint(), endpoint(), payload, 0usize..700).prop_map(
+        |(kind, src, dst, payload, covered)| match kind {
+            0 => udp(src, dst, &payload),
+            1 => tcp_syn(src, dst, &[2, 4, 0xff, 0xff]),
+            2 => segment(protocol::SCTP, src, dst, &payload, 0),
+            3 => segment(protocol::DCCP, src, dst, &payload, 0),
+            4 => segment(protocol::UDP_LITE, src, dst, &payload, covered),
+            5 => raw(47, src, dst, &payload),
+            _ => echo(src, dst, &payload),
+        },
+    )
 }
 
 proptest! {

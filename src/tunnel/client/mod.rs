@@ -425,9 +425,8 @@ impl WireKey {
 /// unprivileged ping chooses its identifier.
 fn preferred_port(key: &PortKey) -> u16 {
     const FIRST_UNPRIVILEGED: u16 = 1024;
-    let has_ports = key.protocol == protocol::TCP || key.protocol == protocol::UDP;
     let port = key.application.port;
-    if has_ports && port >= FIRST_UNPRIVILEGED { port } else { 0 }
+    if key.protocol != protocol::ICMP && port >= FIRST_UNPRIVILEGED { port } else { 0 }
 }
 
 fn endpoint(hop: Hop) -> Endpoint {

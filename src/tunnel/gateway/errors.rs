@@ -86,15 +86,27 @@ impl<A: Addresses> Gateway<A> {
 
     /// An error about a tunnel packet that this gateway sent to a client. One that quotes less
     /// than the inner header names no flow.
-    pub(super) fn error_about_reply(&self, error: &Datagram, packet: &mut [u8], now: Time) -> Fate {
-        let forwarded = self.translate_for_host(error, packet, now);
+    pub(super) fn error_about_reply(
+        &self,
+        error: &Datagram,
+        packet: &mut [u8],
+        interface: u32,
+        now: Time,
+    ) -> Fate {
+        let forwarded = self.translate_for_host(error, packet, interface, now);
         forwarded.map_or(Fate::Dropped(Counter::IcmpError), |skip| Fate::Decapsulated {
             skip,
             counter: Counter::GatewayErrorForwarded,
         })
     }
 
-    fn translate_for_host(&self, error: &Datagram, packet: &mut [u8], now: Time) -> Option<usize> {
+    fn translate_for_host(
+        &self,
+        error: &Datagram,
+        packet: &mut [u8],
+        interface: u32,
+        now: Time,
+    ) -> Option<usize> {
         let icmp = IcmpError::parse(error, packet)?;
         let quote = icmp.quote(packet);
         let outer = quoted(quote)?;
@@ -104,7 +116,7 @@ impl<A: Addresses> Gateway<A> {
             return None;
         }
         // Nobody outside may speak with the address of a neighbour of the host.
-        let outside = self.is_outer_source(Endpoint { port: 1, ..error.src });
+        let outside = self.is_outer_source(Endpoint { port: 1, ..error.src }, interface);
         let src = if outside { error.src.addr } else { flow.lan.peer.addr };
         icmp.translate(packet, 1, &to_host(&flow, src))
     }

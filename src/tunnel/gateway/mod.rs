@@ -101,18 +101,19 @@ impl<A: Addresses> Gateway<A> {
         Self { settings, own, flows, sources: Sharded::new(), ids: Identifications::new() }
     }
 
-    /// A packet to the tunnel port, or an ICMP error about one from it.
-    pub fn incoming(&self, packet: &mut [u8], now: Time) -> Fate {
-        match self.decapsulate(packet, now) {
+    /// A packet to the tunnel port, or an ICMP error about one from it, which came in through the
+    /// interface of this index.
+    pub fn incoming(&self, packet: &mut [u8], interface: u32, now: Time) -> Fate {
+        match self.decapsulate(packet, interface, now) {
             Ok(counter) => Fate::Decapsulated { skip: LEVEL, counter },
             Err(fate) => fate,
         }
     }
 
-    fn decapsulate(&self, packet: &mut [u8], now: Time) -> Result<Counter, Fate> {
+    fn decapsulate(&self, packet: &mut [u8], interface: u32, now: Time) -> Result<Counter, Fate> {
         let outer = Datagram::parse(packet)?;
         if outer.transport == Transport::IcmpError {
-            return Err(self.error_about_reply(&outer, packet, now));
+            return Err(self.error_about_reply(&outer, packet, interface, now));
         }
         if outer.transport != Transport::Udp || outer.dst.port != self.settings.port {
             return Err(Fate::Dropped(Counter::UnexpectedHook));
@@ -131,7 +132,7 @@ impl<A: Addresses> Gateway<A> {
             }
             _ => {}
         }
-        let flow = self.flow_of(&outer, &inner, now).map_err(Fate::Dropped)?;
+        let flow = self.flow_of(&outer, &inner, interface, now).map_err(Fate::Dropped)?;
         take_congestion(&mut inner, bytes, outer.traffic_class)
             .ok_or(Fate::Dropped(Counter::Congestion))?;
         flow.lifetime.note(inner.transport, Direction::Forward, now);
@@ -184,18 +185,19 @@ impl<A: Addresses> Gateway<A> {
         self.flows.reverse(lan).filter(|flow| flow.expires() > now)
     }
 
-    /// Whether the outer source can be a client out there: never an inside address, and a private
-    /// one only where the configuration says that there are NAT boxes in front of this one.
-    fn is_outer_source(&self, src: Endpoint) -> bool {
+    /// Whether the outer source can be a client. One out there never has an inside address, and a
+    /// private one only where the configuration says that there are NAT boxes in front of this one.
+    fn is_outer_source(&self, src: Endpoint, interface: u32) -> bool {
         let exported = self.settings.exports.iter().any(|e| e.prefix.contains(&src.addr));
         let inside = exported || is_private(src.addr) || self.own.is_inside(src.addr);
-        let allowed = || self.settings.inside_sources.iter().any(|net| net.contains(&src.addr));
+        let listed = || self.settings.inside_sources.iter().any(|net| net.contains(&src.addr));
+        let allowed = || self.own.is_hairpin(interface, src.addr) || listed();
         src.port != 0 && is_host(src.addr) && !self.own.is_own(src.addr) && (!inside || allowed())
     }
 
     /// What may open a flow. Packets of a flow were admitted with its first.
-    fn admit(&self, outer: &Datagram, inner: &Datagram) -> Result<(), Counter> {
-        if !self.is_outer_source(outer.src) {
+    fn admit(&self, outer: &Datagram, inner: &Datagram, interface: u32) -> Result<(), Counter> {
+        if !self.is_outer_source(outer.src, interface) {
             return Err(Counter::GatewayBadOuterSource);
         }
         if !is_host(inner.src.addr) {
@@ -214,7 +216,9 @@ impl<A: Addresses> Gateway<A> {
 
     fn is_exported(&self, inner: &Datagram) -> bool {
         let port = match inner.transport {
-            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike => Some(inner.dst.port),
+            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike | Transport::Sctp => {
+                Some(inner.dst.port)
+            }
             _ => None,
         };
         let dst = inner.dst.addr;
@@ -224,7 +228,13 @@ impl<A: Addresses> Gateway<A> {
             })
     }
 
-    fn flow_of(&self, outer: &Datagram, inner: &Datagram, now: Time) -> Result<Arc<Flow>, Counter> {
+    fn flow_of(
+        &self,
+        outer: &Datagram,
+        inner: &Datagram,
+        interface: u32,
+        now: Time,
+    ) -> Result<Arc<Flow>, Counter> {
         let key = TunnelKey {
             protocol: inner.protocol,
             outer: outer.src,
@@ -235,7 +245,7 @@ impl<A: Addresses> Gateway<A> {
         match self.flows.forward(&key) {
             Some(flow) => Ok(flow),
             None => {
-                self.admit(outer, inner)?;
+                self.admit(outer, inner, interface)?;
                 self.open(key, inner.transport, now)
             }
         }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use crate::counters::Counter;
+use crate::tunnel::Fate;
 use crate::wire::tests::{echo, tcp_syn, udp};
 
 use super::net::*;
@@ -128,6 +129,23 @@ fn inside_neighbours_are_no_outer_sources() {
     });
     assert!(from("10.1.1.1:5", &y).is_ok());
     assert_eq!(from("192.168.1.1:5", &y), dropped(Counter::GatewayBadOuterSource));
+}
+
+/// Clients of the network behind a hairpin have inside addresses. Those outside still do not.
+#[test]
+fn inside_sources_come_through_a_hairpin_only() {
+    let y = gateway(&["203.0.113.1", "192.168.0.1"]);
+    let through = |interface: u32, src: &str| {
+        let inner = udp(at("192.168.0.7:9"), at("192.168.0.2:80"), b"x");
+        y.incoming(&mut udp(at(src), at(Y), &inner), interface, START)
+    };
+    let inside = "192.168.0.7:5";
+    assert_eq!(through(OUTSIDE, inside), Fate::Dropped(Counter::GatewayBadOuterSource));
+    assert!(matches!(through(HAIRPIN, inside), Fate::Decapsulated { .. }));
+    for forged in ["192.168.0.1:5", "127.0.0.1:5", "224.0.0.1:5", "10.0.0.5:5"] {
+        let fate = through(HAIRPIN, forged);
+        assert_eq!(fate, Fate::Dropped(Counter::GatewayBadOuterSource), "{forged}");
+    }
 }
 
 /// ICMP errors and the like name no flow, so one with identifier 0 must not let them in.

@@ -17,6 +17,10 @@ use crate::wire::{Datagram, Endpoint};
 
 pub(super) const START: Time = Time::from_millis(1_700_000_000_000);
 
+/// Interface indexes: of a gateway's outside, and of a hairpin.
+pub(super) const OUTSIDE: u32 = 2;
+pub(super) const HAIRPIN: u32 = 3;
+
 pub(super) fn at(text: &str) -> Endpoint {
     let (addr, port) = text.split_once(':').expect("ADDR:PORT");
     Endpoint { addr: addr.parse().expect("an address"), port: port.parse().expect("a port") }
@@ -56,6 +60,10 @@ impl Addresses for World {
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
         self.inside.iter().any(|net| net.contains(&addr))
+    }
+
+    fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool {
+        interface == HAIRPIN && addr.octets()[..3] == [192, 168, 0]
     }
 }
 
@@ -164,7 +172,7 @@ pub(super) fn arrive(
     mut packet: Vec<u8>,
     now: Time,
 ) -> Result<Vec<u8>, Fate> {
-    let fate = gateway.incoming(&mut packet, now);
+    let fate = gateway.incoming(&mut packet, OUTSIDE, now);
     finish(fate, &Front::default(), packet)
 }
 

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use crate::counters::Counter;
 use crate::tunnel::lifetime;
-use crate::wire::tests::{echo, tcp_syn, udp};
+use crate::wire::datagram::protocol::{DCCP, SCTP, UDP_LITE};
+use crate::wire::tests::{echo, raw, segment, tcp_syn, udp};
 use crate::wire::{Datagram, Endpoint};
 
 use super::net::*;
@@ -79,6 +80,50 @@ fn figure_3_nested_gateways() {
     let back = reply(&t, answer(&inner), START).expect("encapsulated");
     let back = reply(&y, back, START).expect("encapsulated again");
     assert_eq!(a.receive(back, START).expect("both levels taken off"), udp(b, app, b"deep"));
+}
+
+/// Every protocol, through both kinds of box, and twice: the second flow from X must get another port.
+/// `send`, `arrive` and the rest verify all checksums on the way.
+#[test]
+fn every_transport_protocol() {
+    let (a, y) = (Peer::new("192.168.0.2"), gateway(&["203.0.113.1", "192.168.0.1"]));
+    let mut x = LegacyNat::new("198.51.100.20");
+    let app = at("127.0.0.1:3456");
+    let b = mapped(&a, PATH, 80);
+    let portless = |end: Endpoint| Endpoint { port: 0, ..end };
+    for packet in [
+        segment(SCTP, app, b, b"chunks", 0),
+        segment(DCCP, app, b, b"data!", 0),
+        segment(UDP_LITE, app, b, b"covered, not covered", 7),
+        segment(UDP_LITE, app, b, b"all", 0),
+        raw(47, portless(app), portless(b), b"\x00\x00\x08\x00GRE"),
+        raw(50, portless(app), portless(b), b"ESP"),
+        raw(253, portless(app), portless(b), b""),
+    ] {
+        let expected = answer(&packet);
+        let inner = arrive(&y, x.out(a.send(packet, START).expect("sent")), START).expect("in");
+        assert_eq!(ends(&inner).0.addr, at("198.51.100.20:0").addr, "B sees X");
+        let back = x.back(reply(&y, answer(&inner), START).expect("encapsulated"));
+        assert_eq!(a.receive(back, START), Ok(expected));
+    }
+}
+
+/// Two clients behind one X have no port that could tell them apart; neither gets the other's answers.
+#[test]
+fn a_protocol_without_ports_is_for_one_client_at_a_time() {
+    let y = gateway(&["203.0.113.1", "192.168.0.1"]);
+    let inner = |from: &str| raw(47, at(from), at("192.168.0.2:0"), b"GRE");
+    let from = |x: &str, client: &str| {
+        arrive(&y, udp(at(x), at("203.0.113.1:100"), &inner(client)), START)
+    };
+    from("198.51.100.20:1000", "192.168.0.2:0").expect("the first");
+    let second = from("198.51.100.20:1001", "192.168.0.3:0");
+    assert_eq!(second, dropped(Counter::GatewayConflict));
+    from("198.51.100.21:1001", "192.168.0.3:0").expect("from another X");
+    let later = START + lifetime::OTHER_UNANSWERED;
+    y.expire(later);
+    let again = udp(at("198.51.100.20:1001"), at("203.0.113.1:100"), &inner("192.168.0.3:0"));
+    arrive(&y, again, later).expect("once the first has gone");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-"""A small real server that tells what it saw: HTTP on TCP port 80, echo on UDP port 7.
+"""A small real server that tells what it saw: HTTP on TCP port 80, echo on TCP and UDP port 7.
 
 GET /            "This is NAME."
 GET /whoami      the client's address and port as they arrived here
@@ -6,6 +6,7 @@ GET /FILE        a file of the directory given by --files
 PUT /            the SHA-256 of the body
 UDP TEXT         "NAME saw ADDRESS:PORT: TEXT"
 UDP delay N TEXT the same, after N seconds
+TCP LINE         the same, a line
 
 Every request is a line on standard output.
 """
@@ -16,8 +17,10 @@ import http.server
 import pathlib
 import shutil
 import socket
+import socketserver
 import sys
 import threading
+import time
 
 CHUNK = 1 << 20
 PRINTING = threading.Lock()
@@ -93,6 +96,22 @@ def echo(sock, name):
             sock.sendto(reply, peer)
 
 
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            text = line.decode().rstrip("\n")
+            report("tcp", self.client_address, text[:80])
+            if text.startswith("delay "):
+                time.sleep(float(text.split()[1]))
+            peer = "%s:%d" % self.client_address
+            self.wfile.write(f"{self.server.name} saw {peer}: {text}\n".encode())
+
+
+class EchoServer(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name")
@@ -105,6 +124,9 @@ def main():
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind((args.address, 7))
     threading.Thread(target=echo, args=(udp, args.name), daemon=True).start()
+    lines = EchoServer((args.address, 7), Echo)
+    lines.name = args.name
+    threading.Thread(target=lines.serve_forever, daemon=True).start()
     print("ready", flush=True)
     web.serve_forever()
 
