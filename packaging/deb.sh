@@ -33,7 +33,8 @@ pack() {
 }
 
 unpack() {
-    tar -C "$OUT" -xf "$OUT/nattt_$UPSTREAM.orig.tar.xz"
+    # With new times: cargo must not take a changed file for one that it has compiled.
+    tar -C "$OUT" --touch -xf "$OUT/nattt_$UPSTREAM.orig.tar.xz"
     mv "$OUT/vendor" "$OUT/nattt-$UPSTREAM/vendor"
     cp -a debian "$OUT/nattt-$UPSTREAM/debian"
 }

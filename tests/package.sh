@@ -28,7 +28,10 @@ main() {
     chmod 755 "$WORK" "$OUT"
     newer target/deb/nattt_*_*.deb "$OUT/newer.deb"
     in_a_root target/deb/nattt_*_*.deb
+    tests/vm/vm.sh setup
+    cp -r target/apt tests/package/* "$OUT"
     booted
+    boots_with_it target/deb/nattt_*_*.deb
 }
 
 step() { echo "ok - $*"; }
@@ -113,11 +116,21 @@ man_pages() {
 }
 
 booted() {
-    tests/vm/vm.sh setup
-    cp -r target/apt "$OUT/apt"
-    cp tests/package/booted.sh "$OUT"
-    VM_OUT=$OUT VM_ROOT=$BASE VM_BOOT=1 VM_TIMEOUT=900 tests/vm/vm.sh run /out/booted.sh
+    boot "$BASE" booted
     step "the package in a booted system"
+}
+
+boots_with_it() { # PACKAGE
+    cp "$1" "$ROOT/tmp/nattt.deb"
+    in_root dpkg -i /tmp/nattt.deb
+    in_root systemctl enable nftables
+    boot "$ROOT" boot
+    step "a system boots with it"
+}
+
+# boot ROOT SCRIPT
+boot() {
+    VM_OUT=$OUT VM_ROOT=$1 VM_BOOT=1 VM_TIMEOUT=900 tests/vm/vm.sh run bash "/out/$2.sh"
 }
 
 # ---- tools ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 # firewall restarts, failures, upgrade, remove, purge. Started by tests/package.sh.
 
 set -uo pipefail
-count=0 failed=0
+. /out/lib.sh
 
 main() {
     local firewall unit
@@ -16,6 +16,7 @@ main() {
 
     install
     runs
+    tunnels
     comes_back
     stopped
     hangs
@@ -57,6 +58,31 @@ runs() {
     check "is what natttd means" status_says loaded
 }
 
+# What a sandboxed daemon must be able to do: ask, map, own a port, encapsulate, save.
+tunnels() {
+    ip link add wan type dummy
+    ip address add 198.51.100.10/24 dev wan
+    ip link set wan up
+    ip route add default via 198.51.100.1
+    ip neighbour add 198.51.100.1 lladdr 02:00:00:00:00:01 dev wan
+    echo 'nameserver 198.51.100.10' >/etc/resolv.conf
+    perl /out/name_server.pl 198.51.100.10 &
+    check "a name gets a mapped address" eventually mapped
+    (exec 3<>"/dev/tcp/$(address)/80") 2>/dev/null &
+    check "a flow has its outer port" eventually flows
+    check "packets went into the tunnel" eventually sent
+    check "the mapping is saved" eventually grep -q b.example /var/lib/nattt/mappings.json
+    check "the set is filled" eventually set_filled
+    kill %1 %2 2>/dev/null
+    cp /etc/nattt/nattt.toml /run
+    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\n' >>/etc/nattt/nattt.toml
+    check "both roles start" systemctl restart nattt
+    check "and run" grep -q 'runs: client and gateway' <(journalctl -u nattt)
+    check "without a warning" not grep -i 'not permitted\|denied\|warn' <(journalctl -u nattt -p warning)
+    mv /run/nattt.toml /etc/nattt/nattt.toml
+    systemctl restart nattt
+}
+
 comes_back() {
     for action in restart reload; do
         check "systemctl $action nftables" systemctl $action nftables
@@ -67,7 +93,7 @@ comes_back() {
     nft delete table inet nattt
     check "and after our table was deleted" eventually rules_loaded
     nft flush chain inet nattt client_output
-    check "and when they are half gone" eventually grep -q 'daddr 127' <(nft list chain inet nattt client_output)
+    check "and when they are half gone" eventually pool_is_queued
     check "natttd is content" eventually status_says loaded
     systemctl restart nftables
     check "their rules come back, too" grep -q 'policy drop' <(nft list table ip mine)
@@ -78,9 +104,15 @@ stopped() {
     check "the rules stay" rules_loaded
     check "the pool is closed" grep -q 'unreachable 127.64.0.0/10' <(ip route show table local)
     systemctl restart nftables
-    check "the rules come back without natttd" rules_loaded
+    check "the rules come back without natttd" eventually rules_loaded
     systemctl reload nftables
     check "after a reload as well" eventually rules_loaded
+    cp /etc/nftables.conf /run/nftables.conf
+    echo 'include "/etc/nattt/rules.nft"' >>/etc/nftables.conf
+    systemctl stop nattt-rules
+    systemctl reload nftables
+    check "included in nftables.conf they are never away" rules_loaded
+    mv /run/nftables.conf /etc/nftables.conf
     check "systemctl start nattt" systemctl start nattt
 }
 
@@ -127,39 +159,5 @@ removed() { # FIREWALL
     check "nothing is left" not ls -d /etc/nattt /var/lib/nattt /run/nattt
     check "no unit failed" [ -z "$(systemctl --failed --plain --no-legend)" ]
 }
-
-# ---- tools ---------------------------------------------------------------------------------------
-
-check() { # DESCRIPTION COMMAND...
-    local what=$1 said
-    shift
-    count=$((count + 1))
-    if said=$("$@" 2>&1); then
-        echo "ok $count - $what"
-    else
-        echo "not ok $count - $what"
-        sed 's/^/#  /' <<<"$said"
-        journalctl -b --no-pager -n 15 | sed 's/^/#  /'
-        failed=1
-    fi
-}
-
-# eventually COMMAND...: within a minute; this machine is slow.
-eventually() {
-    local end=$((SECONDS + 60))
-    until "$@" >/dev/null 2>&1; do
-        ((SECONDS < end)) || { "$@"; return; }
-        sleep 0.2
-    done
-}
-
-not() { ! "$@"; }
-pid() { systemctl show -P MainPID nattt; }
-ps_field() { stat -c %U "/proc/$(pid)"; }
-rules_loaded() { nft list chain inet nattt client_output; }
-status_says() { nattt status --json | grep -q "\"state\": *\"$1\""; }
-another_than() { local now; now=$(pid); [ "$now" != 0 ] && [ "$now" != "$1" ]; }
-fed() { systemctl show -P WatchdogTimestampMonotonic nattt; }
-fed_after() { [ "$(fed)" -gt "$1" ]; }
 
 main
