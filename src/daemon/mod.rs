@@ -203,7 +203,7 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
+        let Self { roles, mappings, network, guard, counters, clock, stop, .. } = self.clone();
         let report = Report { config, roles, mappings, network, guard, counters, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);

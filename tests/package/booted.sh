@@ -75,8 +75,9 @@ tunnels() {
     check "the set is filled" eventually set_filled
     kill %1 %2 2>/dev/null
     cp /etc/nattt/nattt.toml /run
-    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\n' >>/etc/nattt/nattt.toml
+    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\nenable_forwarding = true\n' >>/etc/nattt/nattt.toml
     check "both roles start" systemctl restart nattt
+    check "forwarding is on" [ "$(cat /proc/sys/net/ipv4/conf/wan/forwarding)" = 1 ]
     check "and run" grep -q 'runs: client and gateway' <(journalctl -u nattt)
     check "without a warning" not grep -i 'not permitted\|denied\|warn' <(journalctl -u nattt -p warning)
     mv /run/nattt.toml /etc/nattt/nattt.toml
