@@ -2,17 +2,20 @@
 
 CARGO = $(shell tests/cargo.sh)
 
-.PHONY: help setup build demo test quick system vm bench clean root
+.PHONY: help setup build demo test quick system vm package deb apt-repo bench clean root
 
 help:
 	@echo 'make setup    install what is missing on Debian 12 (root)'
 	@echo 'make build    natttd and nattt, in target/release'
 	@echo 'make demo     the whole way of a page through the tunnel, shown step by step (root)'
 	@echo '              KEEP=1 leaves the network up and says how to enter it'
-	@echo 'make test     everything: quick, system and vm (root)'
+	@echo 'make deb      the Debian package, in target/deb'
+	@echo 'make apt-repo an apt repository with it, signed, in target/apt'
+	@echo 'make test     everything: quick, system, vm and package (root)'
 	@echo 'make quick    format, lints, unit tests, rustdoc'
 	@echo 'make system   real packets in network namespaces (root); ONLY="udp icmp" picks some'
 	@echo 'make vm       what needs a kernel of its own, in qemu (root)'
+	@echo 'make package  builds the Debian package; installs, boots, removes it (root)'
 	@echo 'make bench    throughput against plain forwarding and VXLAN (root)'
 	@echo 'make clean    remove what was built'
 
@@ -26,7 +29,7 @@ demo: root setup build
 	@tests/demo.sh
 
 test: root setup build
-	@tests/run.sh quick system vm
+	@tests/run.sh quick system vm package
 
 quick:
 	@tests/run.sh quick
@@ -36,6 +39,15 @@ system: root build
 
 vm: root build
 	@tests/run.sh vm
+
+package: root setup
+	@tests/run.sh package
+
+deb: setup
+	@packaging/deb.sh
+
+apt-repo: deb
+	@packaging/apt-repo.sh
 
 bench: root setup build
 	@tests/bench.sh

@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh PART...: runs parts of the tests (quick, system, vm), one line each:
+# run.sh PART...: runs parts of the tests (quick, system, vm, package), one line each:
 #   ok|FAILED|skipped NAME (reason) SECONDS
 # and at the end one line that sums up everything, cargo's own tests included:
 #   N passed, N failed, N skipped
@@ -47,6 +47,10 @@ vm() {
         check "vm-$name" env VM_TIMEOUT=900 VM_ENV=NATTT NATTT="$PWD/target/release/nattt" \
             tests/vm/vm.sh run "tests/vm/$name.sh"
     done
+}
+
+package() {
+    check package timeout -k 30 1800 tests/package.sh
 }
 
 # names FOLDER [PREFIX]: of the scripts in it.

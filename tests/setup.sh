@@ -8,7 +8,9 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     nftables iptables iproute2 conntrack ethtool kmod procps
     bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
-    samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute qemu-system-x86 busybox-static cpio xz-utils ca-certificates"
+    samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
+    qemu-system-x86 busybox-static cpio xz-utils ca-certificates
+    debhelper dpkg-dev lintian apt-utils gpg gpg-agent debootstrap systemd"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
@@ -18,6 +20,8 @@ main() {
     local missing
     missing=$(missing_of $PACKAGES)
     tests/cargo.sh >/dev/null 2>&1 || missing="$missing $(missing_of $RUST)"
+    # The Debian package is built by Debian's own toolchain, whatever else is here.
+    dpkg-checkbuilddeps >/dev/null 2>&1 || missing="$missing $(missing_of $RUST)"
     if [ -n "${missing// /}" ]; then
         install_quietly $missing
     fi

@@ -11,8 +11,11 @@ use clap::{Args, ValueEnum};
 use crate::config::{Config, Flavour, INSTALLED_PATH};
 use crate::control::Request;
 use crate::os::control::{AskError, ask};
-use crate::os::{firewall, route};
+use crate::os::{firewall, route, state, tables};
 use crate::rules;
+
+/// Beside the configuration: the rules for `nft -f`.
+const RULES_FILE: &str = "rules.nft";
 
 /// Print, load or remove the firewall rules.
 #[derive(Debug, Args)]
@@ -26,6 +29,9 @@ pub(super) struct RulesArgs {
     /// Configuration file.
     #[arg(long, value_name = "PATH", default_value = INSTALLED_PATH)]
     config: PathBuf,
+    /// With `apply`: only if they are not loaded already, whole and of this configuration.
+    #[arg(long)]
+    if_needed: bool,
     /// With `print --flavour iptables`: the part for ip6tables-restore.
     #[arg(long, short = '6')]
     ipv6: bool,
@@ -55,15 +61,39 @@ pub(super) fn run(args: &RulesArgs) -> ExitCode {
 fn try_run(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
     match args.action {
         Action::Print => print(args),
-        Action::Apply => {
-            let config = read_config(&args.config)?;
-            Ok(firewall::apply(&config, args.flavour.unwrap_or(config.firewall))?)
-        }
+        Action::Apply => apply(args),
         Action::Remove => {
             args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
             // Needs no configuration for the rules: it may be gone or broken by now.
             read_config(&args.config).map_or(Ok(()), |config| remove_route(&config))
         }
+    }
+}
+
+fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
+    let config = read_config(&args.config)?;
+    let flavour = args.flavour.unwrap_or(config.firewall);
+    if !(args.if_needed && are_loaded(&config, flavour)) {
+        firewall::apply(&config, flavour)?;
+    }
+    renew_file(&args.config.with_file_name(RULES_FILE), &config)
+        .map_err(|error| format!("the rules are loaded, but {error}").into())
+}
+
+/// As the daemon sees it. What the kernel does not tell is not loaded.
+fn are_loaded(config: &Config, flavour: Flavour) -> bool {
+    let expected = rules::fingerprint(config, flavour);
+    tables::loaded(flavour, &rules::shape(config, flavour)).is_ok_and(|loaded| {
+        loaded.fault.is_none() && loaded.fingerprint.as_ref() == Some(&expected)
+    })
+}
+
+/// Brings the file for `nft -f` up to date, if there is one: the package makes it.
+fn renew_file(file: &Path, config: &Config) -> Result<(), state::FileError> {
+    let text = rules::render(config, Flavour::Nft);
+    match fs::read(file) {
+        Ok(old) if old != text.as_bytes() => state::save(file, text.as_bytes()),
+        _ => Ok(()),
     }
 }
 
@@ -100,4 +130,24 @@ fn read_config(path: &Path) -> Result<Config, Box<dyn Error>> {
         format!("{}: {error}; name the configuration with `--config PATH`", path.display())
     })?;
     Ok(Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PACKAGED;
+    use crate::os::control::tests::TempDir;
+
+    #[test]
+    fn the_file_for_nft_is_renewed_but_never_made() {
+        let directory = TempDir::new();
+        let file = directory.path().join(RULES_FILE);
+        let config = Config::parse(PACKAGED).expect("the shipped configuration");
+        renew_file(&file, &config).expect("nothing to do");
+        assert!(!file.exists());
+        fs::write(&file, "old").expect("written");
+        renew_file(&file, &config).expect("renewed");
+        let renewed = fs::read_to_string(&file).expect("readable");
+        assert_eq!(renewed, rules::render(&config, Flavour::Nft));
+    }
 }

@@ -18,6 +18,8 @@ use crate::path::Hop;
 
 use super::guard::Guard;
 use super::notices::Notices;
+use super::pulse::Watchdog;
+use super::repair::Repair;
 use super::stop::Stop;
 use super::{Error, Roles};
 
@@ -27,6 +29,8 @@ const CHECK_RULES: Duration = Duration::from_secs(30);
 /// While they are not as they should be, this often: iptables' tables are loaded one by one, and a
 /// look in between may be wrong.
 const CHECK_BAD_RULES: Duration = Duration::from_secs(1);
+/// Rules that could not be loaded when they were asked for are asked for again after this time.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Housekeeping {
     pub(super) roles: Arc<Roles>,
@@ -40,6 +44,8 @@ pub(super) struct Housekeeping {
     pub(super) firewall: Events,
     pub(super) mappings_file: PathBuf,
     pub(super) stop: Arc<Stop>,
+    pub(super) watchdog: Watchdog,
+    pub(super) repair: Repair,
 }
 
 /// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
@@ -54,6 +60,7 @@ struct Progress {
     filled: Option<u64>,
     evicted: u64,
     rules_checked: Duration,
+    repair_asked: Option<Duration>,
     ticked: Duration,
     notices: Notices,
 }
@@ -73,6 +80,7 @@ impl Housekeeping {
             if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
                 progress.ticked = uptime;
                 self.tick(&mut progress);
+                self.watchdog.feed();
             }
         }
         self.save(&mut progress);
@@ -105,8 +113,19 @@ impl Housekeeping {
             if self.guard.check()? {
                 progress.filled = None;
             }
+            self.repair_rules(uptime, progress);
         }
         Ok(())
+    }
+
+    /// Asks for the rules at once when they go, and now and then while they are away.
+    fn repair_rules(&self, uptime: Duration, progress: &mut Progress) {
+        if self.guard.loaded() {
+            progress.repair_asked = None;
+        } else if progress.repair_asked.is_none_or(|at| uptime.saturating_sub(at) >= ASK_AGAIN) {
+            progress.repair_asked = Some(uptime);
+            self.repair.ask();
+        }
     }
 
     fn tick(&self, progress: &mut Progress) {

@@ -19,6 +19,8 @@ mod guard;
 mod housekeeping;
 pub mod log;
 mod notices;
+mod pulse;
+mod repair;
 mod report;
 mod roles;
 mod stop;
@@ -53,6 +55,8 @@ use crate::os::{limits, state};
 
 use guard::Guard;
 use housekeeping::Housekeeping;
+use pulse::{Pulses, Watchdog};
+use repair::Repair;
 use report::Report;
 use stop::Stop;
 use worker::Worker;
@@ -92,6 +96,7 @@ struct Shared {
     counters: Arc<Counters>,
     clock: Clock,
     stop: Arc<Stop>,
+    pulses: Arc<Pulses>,
 }
 
 impl Daemon {
@@ -115,6 +120,7 @@ impl Daemon {
             counters: Arc::default(),
             clock,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
+            pulses: Arc::default(),
         };
         Ok(Self {
             _tunnel_port: own_tunnel_port(&config)?,
@@ -178,7 +184,7 @@ impl Shared {
     }
 
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
+        let Self { roles, mappings, network, guard, counters, clock, stop, pulses } = self.clone();
         Ok(Housekeeping {
             roles,
             mappings,
@@ -191,11 +197,13 @@ impl Shared {
             firewall: Events::firewall().map_err(|e| Error::System("watching rules", e))?,
             mappings_file: mappings_file(config),
             stop,
+            watchdog: Watchdog::new(pulses),
+            repair: Repair::of_service(),
         })
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop } = self.clone();
+        let Self { roles, mappings, network, guard, counters, clock, stop, .. } = self.clone();
         let report = Report { config, roles, mappings, network, guard, counters, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
@@ -207,7 +215,8 @@ impl Shared {
         let Self { roles, guard, counters, clock, stop, .. } = self.clone();
         let number = queue.number();
         let mark = config.mark.bit();
-        let worker = Worker { queue, roles, guard, counters, clock, mark, stop };
+        let pulse = self.pulses.one();
+        let worker = Worker { queue, roles, guard, counters, clock, mark, stop, pulse };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

@@ -11,6 +11,7 @@ use crate::tunnel::{Fate, Front};
 
 use super::Roles;
 use super::guard::Guard;
+use super::pulse::{self, Pulse};
 use super::stop::Stop;
 
 /// Packets per receive. Measured: more of them gain nothing.
@@ -25,6 +26,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
+    pub(super) pulse: Pulse,
 }
 
 impl Worker {
@@ -32,9 +34,10 @@ impl Worker {
     pub(super) fn run(&self) -> io::Result<()> {
         let mut batch = Batch::new(BATCH);
         while !self.stop.requested() {
+            self.pulse.beat();
             match self.queue.receive(&mut batch) {
                 Ok(true) => self.serve(&mut batch),
-                Ok(false) => self.queue.wait(&[self.stop.wake()], None)?,
+                Ok(false) => self.queue.wait(&[self.stop.wake()], Some(pulse::INTERVAL))?,
                 Err(error) => return Err(error),
             }
         }

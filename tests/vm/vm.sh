@@ -7,10 +7,13 @@
 # through 9p, below a tmpfs that takes all writes; VM_OUT (default: a directory that is deleted) is
 # /out, writable. Booting takes 3-4 s, starting a process 30 ms: do many checks in one boot.
 #
+# VM_BOOT=1 boots systemd, with the services of its root, and runs CMD once it has started them.
+#
 # VM_DIR      where kernel and initramfs are kept   (/var/tmp/nattt-vm)
 # VM_ENV      names of variables to pass on
 # VM_TIMEOUT  seconds until the guest is killed     (300)
 # VM_MEM      MiB (1024)      VM_SMP  CPUs (2)
+# VM_ROOT     what the guest sees as / (/)
 set -euo pipefail
 
 VM_DIR=${VM_DIR:-/var/tmp/nattt-vm}
@@ -125,30 +128,50 @@ guest_script() {
   local name
   echo 'export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb'
   for name in ${VM_ENV:-}; do printf 'export %s=%q\n' "$name" "${!name-}"; done
-  printf 'cd %q\nsetsid -w' "$PWD"
+  [ "${VM_ROOT:-/}" != / ] || printf 'cd %q\n' "$PWD"
+  printf 'setsid -w'
   printf ' %q' "$@"
   printf ' </dev/null\necho $? >/out/.status; sync\n'
   printf '%s\n' 'printf "\0" | dd of=/dev/port bs=1 seek=244 status=none; echo o >/proc/sysrq-trigger; sleep 60'
 }
 
+# PID 1 is systemd. The command is its last service, and may wait for any other.
+boot_script() {
+  cat <<'B'
+unit=/etc/systemd/system/vm-command.service
+printf '%s\n' >$unit [Unit] After=default.target [Service] Type=oneshot \
+  'ExecStart=/bin/bash /out/.command' StandardOutput=tty StandardError=inherit TTYPath=/dev/console
+mkdir -p /etc/systemd/system/default.target.wants
+# Without udev it would wait for its device.
+ln -s /dev/null /etc/systemd/system/serial-getty@ttyS0.service
+ln -sf $unit /etc/systemd/system/default.target.wants/
+exec /lib/systemd/systemd
+B
+}
+
 run() {
-  local out status ended=0
+  local out status ended=0 root=${VM_ROOT:-/} modules=$VM_DIR/image/lib/modules
   ready || die "not set up by this script yet: $0 setup"
   out=${VM_OUT:-$(mktemp -d)}
   rm -f "$out/.status"
   guest_script "$@" >"$out/.init"
+  if [ -n "${VM_BOOT:-}" ]; then
+    mv "$out/.init" "$out/.command"
+    boot_script >"$out/.init"
+  fi
+  [ "$root" = / ] || modules=/lib/modules
   timeout -k 5 "${VM_TIMEOUT:-300}" qemu-system-x86_64 \
     -M q35 -accel tcg,thread=multi,tb-size=512 -cpu Nehalem -smp "${VM_SMP:-2}" -m "${VM_MEM:-1024}" \
     -display none -no-user-config -nodefaults -no-reboot -serial stdio \
     -device isa-debug-exit,iobase=0xf4,iosize=4 \
     -kernel "$VM_DIR/vmlinux" -initrd "$VM_DIR/initramfs" \
-    -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
+    -fsdev local,id=root,path=$root,security_model=none,readonly=on,multidevs=remap \
     -device virtio-9p-pci,fsdev=root,mount_tag=root \
     -fsdev local,id=out,path="$out",security_model=none,multidevs=remap \
     -device virtio-9p-pci,fsdev=out,mount_tag=out \
     -append "console=ttyS0 quiet loglevel=3 panic=-1 nokaslr mitigations=off tsc=reliable no_timer_check
- audit=0 cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on apparmor=0
- vm.modules=$VM_DIR/image/lib/modules" </dev/null || ended=$?
+ audit=0 selinux=0 systemd.show_status=0 cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on apparmor=0
+ vm.modules=$modules" </dev/null || ended=$?
   # The debug exit makes a 0 into (0 << 1) | 1.
   [ $ended = 1 ] || echo "vm: qemu ended with $ended" >&2
   status=$(cat "$out/.status" 2>/dev/null || echo 125)

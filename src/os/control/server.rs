@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::AcqRel};
@@ -225,7 +225,10 @@ fn listen_on(path: &Path, group: &str) -> io::Result<UnixListener> {
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     bind(&socket, &SocketAddrUnix::new(&temporary)?)?;
     if let Some(group) = group_id(group) {
-        chown(&temporary, None, Some(group))?;
+        // As a service natttd is in that group already, and may not use chown at all.
+        if fs::metadata(&temporary)?.gid() != group {
+            chown(&temporary, None, Some(group))?;
+        }
         fs::set_permissions(&temporary, Permissions::from_mode(0o660))?;
     }
     listen(&socket, BACKLOG)?;

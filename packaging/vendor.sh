@@ -1,0 +1,36 @@
+#!/bin/bash
+# vendor.sh DIRECTORY: puts the crates of Cargo.lock there, for builds without a network.
+#
+# Cargo wants every crate of Cargo.lock to be there. Those that are not part of the binaries on
+# Linux (for tests, for other systems; some hold prebuilt libraries) become empty ones.
+
+set -euo pipefail
+cd "$(dirname "$0")/.."
+CARGO=${CARGO:-$(tests/cargo.sh)}
+. packaging/crates.sh
+directory=$1
+
+main() {
+    local crate
+    rm -rf "$directory"
+    "$CARGO" vendor --quiet --locked --versioned-dirs "$directory" >/dev/null
+    comm -23 <(ls "$directory" | sort) <(crates | cut -d' ' -f1 | sort) |
+        while read -r crate; do
+            empty "$directory/$crate"
+        done
+}
+
+# empty CRATE: its manifest stays, without the checksums of the files that go.
+empty() {
+    local manifest sum
+    manifest=$(cat "$1/Cargo.toml")
+    sum=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["package"])' \
+        "$1/.cargo-checksum.json")
+    rm -rf "$1"
+    mkdir -p "$1/src"
+    printf '%s\n' "$manifest" >"$1/Cargo.toml"
+    : >"$1/src/lib.rs"
+    printf '{"files":{},"package":"%s"}\n' "$sum" >"$1/.cargo-checksum.json"
+}
+
+main
