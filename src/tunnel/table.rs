@@ -1,6 +1,6 @@
 //! Flow tables that workers share: every flow is found by two keys, one for each direction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -9,8 +9,8 @@ use crate::time::Time;
 
 /// Many small locks instead of one, so that workers seldom meet.
 const SHARDS: usize = 64;
-/// How many entries are looked at for one that may be evicted.
-const EVICTION_SAMPLE: usize = 64;
+/// How many flows one packet may look at for one that can be evicted.
+const EVICTION_STEPS: usize = 256;
 
 /// What a table must know of its flows.
 pub(super) trait Entry {
@@ -22,55 +22,74 @@ pub(super) trait Entry {
     fn answered(&self) -> bool;
 }
 
-/// A map of small locks, hashed with a random key: peers choose the addresses and ports in it.
-pub(super) struct Sharded<K, V> {
-    shards: Vec<RwLock<HashMap<K, V>>>,
+/// Values in small locks, found by a key that is hashed with a random one: peers choose the
+/// addresses and ports in it.
+pub(super) struct Sharded<S> {
+    shards: Vec<RwLock<S>>,
     hasher: RandomState,
 }
 
-impl<K: Hash + Eq, V> Sharded<K, V> {
+/// A map of small locks.
+pub(super) type ShardedMap<K, V> = Sharded<HashMap<K, V>>;
+
+impl<S: Default> Sharded<S> {
     pub(super) fn new() -> Self {
         let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
         Self { shards, hasher: RandomState::new() }
     }
 
-    pub(super) fn read(&self, key: &K) -> RwLockReadGuard<'_, HashMap<K, V>> {
-        self.shard(key).read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self, key: &impl Hash) -> RwLockReadGuard<'_, S> {
+        self.shards[self.index(key)].read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self, key: &K) -> RwLockWriteGuard<'_, HashMap<K, V>> {
-        self.shard(key).write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn write(&self, key: &impl Hash) -> RwLockWriteGuard<'_, S> {
+        write(&self.shards[self.index(key)])
     }
 
-    pub(super) fn shards(&self) -> &[RwLock<HashMap<K, V>>] {
+    pub(super) fn shards(&self) -> &[RwLock<S>] {
         &self.shards
     }
 
-    fn shard(&self, key: &K) -> &RwLock<HashMap<K, V>> {
-        &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    fn index(&self, key: &impl Hash) -> usize {
+        self.hasher.hash_one(key) as usize % SHARDS
     }
+}
+
+fn write<S>(shard: &RwLock<S>) -> RwLockWriteGuard<'_, S> {
+    shard.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Why a flow was not added.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal<E> {
+pub(super) enum Refusal {
     /// The cap is reached and nothing may be evicted.
     Full,
     /// None of the reverse keys on offer was free.
     Conflict,
-    /// The flow could not be made.
-    Make(E),
 }
 
 /// Flows by forward key and by reverse key.
 ///
 /// Locks are taken in this order only: a shard of the forward map, then one of the reverse map.
 pub(super) struct FlowTable<F, V: Entry> {
-    forward: Sharded<F, Arc<V>>,
-    reverse: Sharded<V::Reverse, Arc<V>>,
+    forward: Sharded<Forward<F, V>>,
+    reverse: ShardedMap<V::Reverse, Arc<V>>,
     len: AtomicUsize,
     evicted: AtomicU64,
     cap: usize,
+}
+
+/// A shard of the forward map.
+struct Forward<F, V> {
+    flows: HashMap<F, Arc<V>>,
+    /// Keys in the order in which their flows were opened. Some have gone, some were answered since.
+    opened: VecDeque<F>,
+}
+
+impl<F, V> Default for Forward<F, V> {
+    fn default() -> Self {
+        Self { flows: HashMap::new(), opened: VecDeque::new() }
+    }
 }
 
 impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
@@ -93,7 +112,7 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     }
 
     pub(super) fn forward(&self, key: &F) -> Option<Arc<V>> {
-        self.forward.read(key).get(key).cloned()
+        self.forward.read(key).flows.get(key).cloned()
     }
 
     pub(super) fn reverse(&self, key: &V::Reverse) -> Option<Arc<V>> {
@@ -102,52 +121,78 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
 
     /// Adds the flow that `make` returns for one of the reverse keys on offer, or returns the one
     /// that another worker was first to add.
-    pub(super) fn add<E>(
+    pub(super) fn add(
         &self,
         key: F,
         offers: impl IntoIterator<Item = V::Reverse>,
-        make: impl FnOnce(V::Reverse) -> Result<V, E>,
-    ) -> Result<Arc<V>, Refusal<E>> {
-        let mut forward = self.forward.write(&key);
-        if let Some(flow) = forward.get(&key) {
-            return Ok(Arc::clone(flow));
-        }
-        if !self.make_room(&mut forward) {
+        make: impl FnOnce(V::Reverse) -> V,
+    ) -> Result<Arc<V>, Refusal> {
+        let (flow, new) = self.insert(key, offers, make).ok_or(Refusal::Conflict)?;
+        // Only now: a flow that finds no free key must cost no other.
+        if new && self.len() > self.cap && !self.evict(&key) {
+            self.remove(&key);
             return Err(Refusal::Full);
+        }
+        Ok(flow)
+    }
+
+    /// The flow, and whether it is new.
+    fn insert(
+        &self,
+        key: F,
+        offers: impl IntoIterator<Item = V::Reverse>,
+        make: impl FnOnce(V::Reverse) -> V,
+    ) -> Option<(Arc<V>, bool)> {
+        let mut forward = self.forward.write(&key);
+        if let Some(flow) = forward.flows.get(&key) {
+            return Some((Arc::clone(flow), false));
         }
         for offer in offers {
             let mut reverse = self.reverse.write(&offer);
             if reverse.contains_key(&offer) {
                 continue;
             }
-            let flow = Arc::new(make(offer).map_err(Refusal::Make)?);
+            let flow = Arc::new(make(offer));
             reverse.insert(offer, Arc::clone(&flow));
-            forward.insert(key, Arc::clone(&flow));
+            forward.flows.insert(key, Arc::clone(&flow));
+            forward.opened.push_back(key);
             self.len.fetch_add(1, Relaxed);
-            return Ok(flow);
+            return Some((flow, true));
         }
-        Err(Refusal::Conflict)
+        None
     }
 
-    /// At the cap an unanswered flow of the same shard goes first; answered ones never go.
-    fn make_room(&self, forward: &mut HashMap<F, Arc<V>>) -> bool {
-        if self.len() < self.cap {
-            return true;
-        }
-        let victim = forward
-            .iter()
-            .take(EVICTION_SAMPLE)
-            .filter(|(_, flow)| !flow.answered())
-            .min_by_key(|(_, flow)| flow.expires())
-            .map(|(key, _)| *key);
-        let Some(victim) = victim else { return false };
-        self.unlink(forward, &victim);
-        self.evicted.fetch_add(1, Relaxed);
-        true
+    /// Removes an unanswered flow, one of the oldest of its shard but never `newest`. Answered ones
+    /// stay, and are not looked at again.
+    fn evict(&self, newest: &F) -> bool {
+        let first = self.forward.index(newest);
+        let mut steps = EVICTION_STEPS;
+        (0..SHARDS).any(|n| {
+            let shard = &self.forward.shards()[(first + n) % SHARDS];
+            self.evict_from(&mut write(shard), newest, &mut steps)
+        })
     }
 
-    fn unlink(&self, forward: &mut HashMap<F, Arc<V>>, key: &F) {
-        let Some(flow) = forward.remove(key) else { return };
+    fn evict_from(&self, forward: &mut Forward<F, V>, newest: &F, steps: &mut usize) -> bool {
+        while *steps > 0
+            && let Some(key) = forward.opened.pop_front()
+        {
+            *steps -= 1;
+            if key == *newest {
+                forward.opened.push_back(key);
+                return false;
+            }
+            if forward.flows.get(&key).is_some_and(|flow| !flow.answered()) {
+                self.unlink(forward, &key);
+                self.evicted.fetch_add(1, Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn unlink(&self, forward: &mut Forward<F, V>, key: &F) {
+        let Some(flow) = forward.flows.remove(key) else { return };
         let back = flow.reverse_key();
         self.reverse.write(&back).remove(&back);
         self.len.fetch_sub(1, Relaxed);
@@ -164,10 +209,11 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         self.forward.shards().iter().map(|shard| self.expire_shard(shard, now)).sum()
     }
 
-    fn expire_shard(&self, shard: &RwLock<HashMap<F, Arc<V>>>, now: Time) -> usize {
+    fn expire_shard(&self, shard: &RwLock<Forward<F, V>>, now: Time) -> usize {
         let due: Vec<F> = shard
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .flows
             .iter()
             .filter(|(_, flow)| flow.expires() <= now)
             .map(|(key, _)| *key)
@@ -175,15 +221,16 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         if due.is_empty() {
             return 0;
         }
-        let mut forward = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let mut forward = write(shard);
         let mut removed = 0;
         for key in due {
             // A packet may have come in between.
-            if forward.get(&key).is_some_and(|flow| flow.expires() <= now) {
+            if forward.flows.get(&key).is_some_and(|flow| flow.expires() <= now) {
                 self.unlink(&mut forward, &key);
                 removed += 1;
             }
         }
+        forward.forget_the_gone();
         removed
     }
 
@@ -191,7 +238,17 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     pub(super) fn each(&self, mut visit: impl FnMut(&F, &Arc<V>)) {
         for shard in self.forward.shards() {
             let forward = shard.read().unwrap_or_else(PoisonError::into_inner);
-            forward.iter().for_each(|(key, flow)| visit(key, flow));
+            forward.flows.iter().for_each(|(key, flow)| visit(key, flow));
+        }
+    }
+}
+
+impl<F: Hash + Eq, V: Entry> Forward<F, V> {
+    /// Once most keys are of no use any more, so that it costs little for each flow.
+    fn forget_the_gone(&mut self) {
+        if self.opened.len() > 2 * self.flows.len() {
+            let Self { flows, opened } = self;
+            opened.retain(|key| flows.get(key).is_some_and(|flow| !flow.answered()));
         }
     }
 }
@@ -222,8 +279,8 @@ mod tests {
         }
     }
 
-    fn flow(expires: u64, answered: bool) -> impl FnOnce(u8) -> Result<Flow, ()> {
-        move |reverse| Ok(Flow { reverse, expires: Time::from_millis(expires), answered })
+    fn flow(expires: u64, answered: bool) -> impl FnOnce(u8) -> Flow {
+        move |reverse| Flow { reverse, expires: Time::from_millis(expires), answered }
     }
 
     #[test]
@@ -244,6 +301,64 @@ mod tests {
         assert_eq!(table.add(2, [7, 8], flow(1, true)).expect("8 is free").reverse, 8);
         assert!(matches!(table.add(3, [7, 8], flow(1, true)), Err(Refusal::Conflict)));
         assert_eq!(table.len(), 2);
+    }
+
+    struct Wide(u32, bool);
+
+    impl Entry for Wide {
+        type Reverse = u32;
+        fn reverse_key(&self) -> u32 {
+            self.0
+        }
+        fn expires(&self) -> Time {
+            Time::from_millis(self.0.into())
+        }
+        fn answered(&self) -> bool {
+            self.1
+        }
+    }
+
+    #[test]
+    fn unanswered_flows_make_room_as_long_as_there_are_any() {
+        const CAP: u32 = 16_384;
+        let table = FlowTable::<u32, Wide>::new(CAP as usize);
+        let wide = |answered| move |reverse| Wide(reverse, answered);
+        for key in 0..CAP {
+            table.add(key, [key], wide(key % 4 == 0)).expect("there is room");
+        }
+        for key in CAP..4 * CAP {
+            table.add(key, [key], wide(false)).expect("an unanswered one makes room");
+            assert!(table.forward(&key).is_some());
+        }
+        assert_eq!(table.len(), CAP as usize);
+        assert_eq!(table.evicted(), u64::from(3 * CAP));
+        assert!((0..CAP).step_by(4).all(|key| table.forward(&key).is_some()), "answered");
+        let gone = (0..CAP).filter(|key| table.forward(key).is_none()).count();
+        assert_eq!(gone, 3 * CAP as usize / 4, "the oldest went first");
+    }
+
+    #[test]
+    fn a_flow_that_finds_no_key_costs_no_other() {
+        let table = FlowTable::<u8, Flow>::new(2);
+        table.add(1, [1], flow(10, false)).expect("there is room");
+        table.add(2, [2], flow(10, false)).expect("there is room");
+        assert!(matches!(table.add(3, [1, 2], flow(10, false)), Err(Refusal::Conflict)));
+        assert_eq!((table.len(), table.evicted()), (2, 0));
+    }
+
+    /// The order of opening is kept for living flows only.
+    #[test]
+    fn what_has_gone_is_forgotten() {
+        let table = FlowTable::<u32, Wide>::new(usize::MAX);
+        for key in 0..100_000 {
+            table.add(key, [key], |reverse| Wide(reverse, false)).expect("there is room");
+            if key % 1000 == 999 {
+                table.expire(Time::from_millis(key.into()));
+            }
+        }
+        let kept: usize =
+            table.forward.shards().iter().map(|s| s.read().expect("no panic").opened.len()).sum();
+        assert!(kept <= 2000, "{kept} keys for {} flows", table.len());
     }
 
     proptest! {

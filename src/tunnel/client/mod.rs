@@ -21,7 +21,7 @@ use crate::wire::{Datagram, Endpoint, ecn, mss};
 use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
-use super::table::{Entry, FlowTable, Refusal, Sharded};
+use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
 use errors::{LastPacket, Way};
 
 /// The payload of a keepalive (RFC 3948 §2.3).
@@ -63,9 +63,9 @@ pub struct Client<E: Environment> {
     env: E,
     mappings: Arc<Mappings>,
     flows: FlowTable<AppKey, Flow<E::Lease>>,
-    ports: Sharded<PortKey, Weak<E::Lease>>,
+    ports: ShardedMap<PortKey, Weak<E::Lease>>,
     /// For errors that quote no more than the outer header.
-    by_port: Sharded<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
+    by_port: ShardedMap<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
 }
 
@@ -289,11 +289,9 @@ impl<E: Environment> Client<E> {
     fn add(&self, flow: Flow<E::Lease>) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let (key, wire) = (flow.key, flow.wire);
         self.make_way(&flow);
-        let make = |_| Ok::<_, std::convert::Infallible>(flow);
-        let flow = self.flows.add(key, [wire], make).map_err(|refusal| match refusal {
+        let flow = self.flows.add(key, [wire], |_| flow).map_err(|refusal| match refusal {
             Refusal::Full => Counter::ClientFlowsFull,
             Refusal::Conflict => Counter::ClientConflict,
-            Refusal::Make(never) => match never {},
         })?;
         let key = OuterKey { port: wire.port, hop: wire.hop };
         self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));

@@ -19,7 +19,7 @@ use crate::wire::{Datagram, Endpoint, mss};
 use super::common::{Addresses, Identifications, Traffic, content_of, is_host, take_congestion};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
-use super::table::{Entry, FlowTable, Refusal, Sharded};
+use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
 
 /// How many other ports are tried when two clients would look the same to a host.
 const PORT_TRIES: u16 = 32;
@@ -48,7 +48,7 @@ pub struct Gateway<A: Addresses> {
     settings: Settings,
     own: A,
     flows: FlowTable<TunnelKey, Flow>,
-    sources: Sharded<Ipv4Addr, Arc<AtomicU32>>,
+    sources: ShardedMap<Ipv4Addr, Arc<AtomicU32>>,
     ids: Identifications,
 }
 
@@ -258,21 +258,18 @@ impl<A: Addresses> Gateway<A> {
             host: key.host,
             peer: Endpoint { addr: key.outer.addr, port },
         });
-        let make = |lan| {
-            Ok::<_, std::convert::Infallible>(Flow {
-                key,
-                lan,
-                transport,
-                lifetime: Lifetime::new(now),
-                received: Traffic::default(),
-                sent: Traffic::default(),
-                _quota: quota,
-            })
+        let make = |lan| Flow {
+            key,
+            lan,
+            transport,
+            lifetime: Lifetime::new(now),
+            received: Traffic::default(),
+            sent: Traffic::default(),
+            _quota: quota,
         };
         self.flows.add(key, offers, make).map_err(|refusal| match refusal {
             Refusal::Full => Counter::GatewayFlowsFull,
             Refusal::Conflict => Counter::GatewayConflict,
-            Refusal::Make(never) => match never {},
         })
     }
 
