@@ -50,6 +50,7 @@ counters! {
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
     ClientConflict "client_conflict" "Packets rejected because another flow already looks the same to the host: same protocol, same ports."
     // Packets dropped.
+    ClientBadSource "client_bad_source" "Packets to pool addresses from an interface of `serve` whose source is this host's or nobody's; dropped."
     Truncated "truncated" "Packets the kernel handed over shortened; dropped, because the rest is unknown."
     Malformed "malformed" "Packets whose lengths or headers contradict themselves; dropped."
     Fragment "fragment" "Inner fragments; dropped, because only the first names a port."

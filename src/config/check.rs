@@ -34,9 +34,11 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
         ));
     }
     let source = Source(text);
+    let gateway = raw.gateway.map(|gateway| source.gateway(gateway)).transpose()?;
+    let arrivals: Vec<&String> = gateway.iter().flat_map(Gateway::arrivals).collect();
     Ok(Config {
-        client: raw.client.map(|client| source.client(client)).transpose()?,
-        gateway: raw.gateway.map(|gateway| source.gateway(gateway)).transpose()?,
+        client: raw.client.map(|client| source.client(client, &arrivals)).transpose()?,
+        gateway,
         queues: source.queues(&raw.queues)?,
         mark: source.mark(raw.mark)?,
         firewall: source.firewall(raw.firewall)?,
@@ -48,9 +50,11 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
 struct Source<'a>(&'a str);
 
 impl Source<'_> {
-    fn client(&self, raw: raw::Client) -> Result<Client, ConfigError> {
+    fn client(&self, raw: raw::Client, arrivals: &[&String]) -> Result<Client, ConfigError> {
+        let pool = self.pool(raw.pool)?;
         Ok(Client {
-            pool: self.pool(raw.pool)?,
+            pool,
+            serve: self.serve(raw.serve, pool, arrivals)?,
             record_type: self.record_type(raw.record_type)?,
             answer_ttl: self.seconds(raw.answer_ttl_s, 1..=3600, 60)?,
             lookup_patience: self.millis(raw.lookup_patience_ms, 50..=4000, 1000)?,
@@ -120,6 +124,25 @@ impl Source<'_> {
         let Some(raw) = raw else { return Ok(DEFAULT_POOL) };
         let pool = network(raw.get_ref()).and_then(pool);
         pool.map_err(|message| self.wrong(&raw, message))
+    }
+
+    fn serve(
+        &self,
+        raw: Option<Spanned<Vec<Spanned<String>>>>,
+        pool: Ipv4Net,
+        arrivals: &[&String],
+    ) -> Result<Vec<String>, ConfigError> {
+        let Some(raw) = raw else { return Ok(Vec::new()) };
+        if LOOPBACK.contains(&pool) && !raw.get_ref().is_empty() {
+            return Err(self.wrong(&raw, SERVE_POOL));
+        }
+        self.list(raw.into_inner(), |name: &String| match interface(name)? {
+            name if arrivals.contains(&&name) => Err(format!(
+                "tunnel packets arrive on `{name}` for the gateway, so its hosts cannot be served; \
+                 leave it out here or under [gateway]"
+            )),
+            name => Ok(name),
+        })
     }
 
     fn record_type(&self, raw: Int) -> Result<u16, ConfigError> {
@@ -214,11 +237,24 @@ const OUTSIDE: &str = "a gateway needs the interfaces where tunnel packets arriv
 const EXPORTS: &str = "a gateway lets nothing be reached unless told what; write \
                        `exports = [\"192.168.0.0/24\"]` with the networks behind it";
 
+const SERVE_POOL: &str = "other hosts cannot send packets to addresses in 127.0.0.0/8; write \
+                          `pool = \"198.18.0.0/15\"` too";
+
+/// Networks that a routed pool may take: for benchmarks (RFC 2544 §11), shared (RFC 6598), private
+/// (RFC 1918). Nobody on the Internet has an address there.
+const ROUTED: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(198, 18, 0, 0), 15),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+
 fn pool(pool: Ipv4Net) -> Result<Ipv4Net, String> {
-    if !LOOPBACK.contains(&pool) {
+    if ![LOOPBACK].iter().chain(&ROUTED).any(|net| net.contains(&pool)) {
         return Err(format!(
-            "the pool must lie inside 127.0.0.0/8 (a routed pool is planned, not there yet); write \
-             one like `{DEFAULT_POOL}`"
+            "the pool must lie inside 127.0.0.0/8, or, to be routed, inside 198.18.0.0/15 or a \
+             private network; write one like `{DEFAULT_POOL}` or `198.18.0.0/15`"
         ));
     }
     if !(9..=24).contains(&pool.prefix_len()) {

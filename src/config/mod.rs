@@ -45,8 +45,11 @@ pub struct Config {
 /// The client role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// Mapped addresses come from here; inside 127.0.2.0 to 127.255.255.255, /9 to /24.
+    /// Mapped addresses come from here, /9 to /24: inside 127.0.2.0 to 127.255.255.255, or a routed
+    /// pool in private networks.
     pub pool: Ipv4Net,
+    /// Interfaces whose hosts open connections through this one; only with a routed pool.
+    pub serve: Vec<String>,
     /// Type number of the NAT record.
     pub record_type: u16,
     /// Cap on the TTL of answers that carry a mapped address.
@@ -130,6 +133,13 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let raw = toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))?;
         check::config(text, raw)
+    }
+}
+
+impl Client {
+    /// Whether other hosts can send packets to the pool: it is outside 127/8.
+    pub fn is_routed(&self) -> bool {
+        !self.pool.network().is_loopback()
     }
 }
 

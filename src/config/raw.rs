@@ -29,6 +29,7 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
     pub(super) pool: Text,
+    pub(super) serve: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) record_type: Int,
     pub(super) answer_ttl_s: Int,
     pub(super) lookup_patience_ms: Int,

@@ -99,7 +99,15 @@ fn semantic_errors_have_a_line_and_advice() {
         ("[client]\nlookup_patience_ms = 5000", 2, "to 4000"),
         ("[client]\n\npool = \"127.0.0.0/9\"", 3, "127.0.0.0 to 127.0.1.255"),
         ("[client]\npool = \"127.0.1.0/24\"", 2, "127.0.0.0 to 127.0.1.255"),
-        ("[client]\npool = \"198.18.0.0/15\"", 2, "inside 127.0.0.0/8"),
+        ("[client]\npool = \"203.0.113.0/24\"", 2, "inside 198.18.0.0/15"),
+        ("[client]\npool = \"10.0.0.0/8\"", 2, "/9 to /24"),
+        ("[client]\nserve = [\"lan\"]", 2, "write `pool = \"198.18.0.0/15\"` too"),
+        ("[client]\npool = \"198.18.0.0/15\"\nserve = [\"lo\"]", 3, "on `lo`"),
+        (
+            "[client]\npool = \"198.18.0.0/15\"\nserve = [\"a\", \"b\"]\n[gateway]\noutside = [\"a\"]\nexports = [\"10.0.0.1\"]",
+            3,
+            "arrive on `a`",
+        ),
         ("[client]\npool = \"127.0.0.0/8\"", 2, "/9 to /24"),
         ("[client]\npool = \"127.64.0.0/25\"", 2, "/9 to /24"),
         ("[client]\npool = \"127.64.0.1/10\"", 2, "write `127.64.0.0/10`"),
@@ -129,6 +137,15 @@ fn semantic_errors_have_a_line_and_advice() {
 }
 
 #[test]
+fn a_routed_pool_may_serve_others() {
+    let text = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"br-lan\", \"docker0\"]";
+    let client = Config::parse(text).expect(text).client.expect("client");
+    assert!(client.is_routed());
+    assert_eq!(client.serve, ["br-lan", "docker0"]);
+    assert!(!Config::parse("[client]").expect("defaults").client.expect("client").is_routed());
+}
+
+#[test]
 fn a_role_is_required() {
     assert!(refusal("mark = 1").contains("`[client]`, `[gateway]` or both"));
 }
@@ -147,8 +164,13 @@ proptest! {
         if let Ok(config) = Config::parse(&format!("[client]\npool = \"{pool}\"")) {
             let pool = config.client.expect("client").pool;
             let first = u32::from(pool.network());
-            prop_assert!(pool.network().is_loopback() && pool.broadcast().is_loopback());
-            prop_assert!(first >= u32::from(std::net::Ipv4Addr::new(127, 0, 2, 0)));
+            let routed = ["198.18.0.0/15", "100.64.0.0/10", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+            let routed = routed.iter().any(|net| {
+                net.parse::<ipnet::Ipv4Net>().expect("a prefix").contains(&pool)
+            });
+            let loopback = pool.network().is_loopback() && pool.broadcast().is_loopback();
+            let free = first >= u32::from(std::net::Ipv4Addr::new(127, 0, 2, 0));
+            prop_assert!(routed || loopback && free);
         }
     }
 

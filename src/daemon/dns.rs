@@ -138,8 +138,9 @@ impl Surroundings for Around {
         }
     }
 
+    /// The pool is this host's, too.
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        self.network.is_own(addr)
+        self.network.is_own(addr) || self.mappings.pool().contains(&addr)
     }
 }
 

@@ -4,7 +4,7 @@
 use log::info;
 
 use super::Error;
-use crate::config::Gateway;
+use crate::config::{Client, Config, Gateway};
 use crate::os::sysctl::{self, Changed};
 use crate::tunnel::Addresses;
 
@@ -25,8 +25,24 @@ fn enable_on(interface: &str) -> Result<Option<Changed>, Error> {
 }
 
 /// What is missing, and how to set it.
-pub(super) fn advice(gateway: Option<&Gateway>, own: &impl Addresses) -> Option<String> {
-    let gateway = gateway.filter(|gateway| serves_others(gateway, own))?;
+pub(super) fn advice(config: &Config, own: &impl Addresses) -> Vec<String> {
+    let client = config.client.as_ref().and_then(for_served);
+    let gateway = config.gateway.as_ref().and_then(|gateway| for_exported(gateway, own));
+    client.into_iter().chain(gateway).collect()
+}
+
+fn for_served(client: &Client) -> Option<String> {
+    let interface = client.serve.iter().find(|name| !forwards(name))?;
+    Some(format!(
+        "this host does not forward packets that arrive on {interface}, so the hosts there cannot \
+         be served: run `sysctl -w net.ipv4.ip_forward=1` (and write it to a file in /etc/sysctl.d)"
+    ))
+}
+
+fn for_exported(gateway: &Gateway, own: &impl Addresses) -> Option<String> {
+    if !serves_others(gateway, own) {
+        return None;
+    }
     let interface = gateway.arrivals().find(|name| !forwards(name))?;
     Some(format!(
         "this host does not forward packets that arrive on {interface}, so exported hosts cannot be \

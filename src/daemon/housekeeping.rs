@@ -135,7 +135,7 @@ impl Housekeeping {
             client.expire(now);
             evicted += client.evicted();
             for keepalive in client.keepalives(now) {
-                match keepalive.lease.send(keepalive.to, &keepalive.payload) {
+                match self.network.send(&keepalive) {
                     Ok(()) => self.counters.add(Counter::KeepalivesSent),
                     Err(error) => log::debug!("keepalive to {}: {error}", keepalive.to),
                 }

@@ -104,6 +104,7 @@ impl Daemon {
         let clock = Clock::start();
         let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
         let network = network(&config)?;
+        pool_is_free(&config, &network)?;
         let mappings = Arc::new(load_mappings(&config, clock)?);
         let roles = Arc::new(Roles::new(&config, &network, &mappings));
         let queues = config
@@ -175,7 +176,7 @@ impl Shared {
         if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
             self.dns(config, (sorter, holder), client, threads)?;
         }
-        if let Some(advice) = forwarding::advice(config.gateway.as_ref(), &self.network) {
+        for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
         }
         info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles);
@@ -363,6 +364,13 @@ fn network(config: &Config) -> Result<Network, Error> {
     let ports = Ports::new(cap, config.mark.bit());
     Network::new(ports, outside.unwrap_or_default(), hairpin.unwrap_or_default())
         .map_err(|e| Error::System("reading this host's addresses", e))
+}
+
+/// A pool that others can send to must not be somebody's network.
+fn pool_is_free(config: &Config, network: &Network) -> Result<(), Error> {
+    let routed = config.client.as_ref().filter(|client| client.is_routed());
+    let clash = routed.and_then(|client| Some((client.pool, network.clash(client.pool)?)));
+    clash.map_or(Ok(()), |(pool, net)| Err(Error::PoolTaken(pool, net)))
 }
 
 fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {

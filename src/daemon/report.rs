@@ -44,7 +44,7 @@ impl Report {
     }
 
     fn status(&self) -> Status {
-        let Roles { client, gateway } = &*self.roles;
+        let Roles { client, gateway, .. } = &*self.roles;
         let roles =
             [client.as_ref().map(|_| Role::Client), gateway.as_ref().map(|_| Role::Gateway)];
         Status {
@@ -60,9 +60,7 @@ impl Report {
                 .map(|_| Usage { count: self.mappings.len(), cap: self.mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
-            warnings: forwarding::advice(self.config.gateway.as_ref(), &self.network)
-                .into_iter()
-                .collect(),
+            warnings: forwarding::advice(&self.config, &self.network),
         }
     }
 

@@ -1,6 +1,9 @@
 //! The two roles of one daemon, as the workers see them.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+use ipnet::Ipv4Net;
 
 use crate::config::{self, Config};
 use crate::counters::Counter;
@@ -8,7 +11,7 @@ use crate::mapping::Mappings;
 use crate::os::network::Network;
 use crate::os::nfqueue::Hook;
 use crate::time::Time;
-use crate::tunnel::{Client, Fate, Front, Gateway, client, gateway};
+use crate::tunnel::{Client, Fate, Front, Gateway, Origin, client, gateway};
 
 /// Either role, or both. Shared by all threads.
 pub struct Roles {
@@ -16,6 +19,8 @@ pub struct Roles {
     pub client: Option<Client<Network>>,
     /// Hosts behind this host are reached from outside.
     pub gateway: Option<Gateway<Network>>,
+    /// The pool, if hosts are served.
+    served_pool: Option<Ipv4Net>,
 }
 
 impl Roles {
@@ -28,7 +33,9 @@ impl Roles {
             .gateway
             .as_ref()
             .map(|gateway| Gateway::new(gateway_settings(gateway), network.clone()));
-        Self { client, gateway }
+        let client_config = config.client.as_ref();
+        let served_pool = client_config.filter(|c| !c.serve.is_empty()).map(|c| c.pool);
+        Self { client, gateway, served_pool }
     }
 
     /// A queued packet's fate. Where it was queued tells which role it is for, and which way; the
@@ -41,12 +48,43 @@ impl Roles {
         now: Time,
     ) -> Fate {
         match (hook, &self.client, &self.gateway) {
-            (Hook::Output, Some(client), _) => client.outgoing(packet, front, now),
-            (Hook::Input, Some(client), _) => client.incoming(packet, now),
+            (Hook::Output, Some(client), _) => client.outgoing(packet, Origin::Here, front, now),
+            (Hook::Input, Some(client), _) => client.incoming(packet, Origin::Here, now),
+            (Hook::Prerouting, Some(client), _) if self.is_to_pool(packet) => {
+                client.outgoing(packet, Origin::Served, front, now)
+            }
             (Hook::Prerouting, _, Some(gateway)) => gateway.incoming(packet, interface, now),
-            (Hook::Postrouting, _, Some(gateway)) => gateway.outgoing(packet, front, now),
+            (Hook::Postrouting, client, gateway) => {
+                self.leaving((client.as_ref(), gateway.as_ref()), packet, front, now)
+            }
             _ => Fate::Dropped(Counter::UnexpectedHook),
         }
+    }
+
+    /// Both roles have packets that leave: those to served hosts are the client's. What is no
+    /// flow's of it was not touched.
+    fn leaving(
+        &self,
+        roles: (Option<&Client<Network>>, Option<&Gateway<Network>>),
+        packet: &mut [u8],
+        front: &mut Front,
+        now: Time,
+    ) -> Fate {
+        let (client, gateway) = roles;
+        let client = client.filter(|_| self.served_pool.is_some());
+        let fate = client.map(|client| client.incoming(packet, Origin::Served, now));
+        match (fate, gateway) {
+            (Some(fate @ Fate::Decapsulated { .. }), _) | (Some(fate), None) => fate,
+            (_, Some(gateway)) => gateway.outgoing(packet, front, now),
+            (None, None) => Fate::Dropped(Counter::UnexpectedHook),
+        }
+    }
+
+    fn is_to_pool(&self, packet: &[u8]) -> bool {
+        const DESTINATION: usize = 16;
+        let destination = packet.get(DESTINATION..).and_then(|rest| rest.first_chunk::<4>());
+        let destination = destination.map(|octets| Ipv4Addr::from(*octets));
+        self.served_pool.zip(destination).is_some_and(|(pool, addr)| pool.contains(&addr))
     }
 }
 

@@ -75,14 +75,13 @@ impl Worker {
         } else {
             self.roles.process((hook, interface), bytes, front, now)
         };
-        self.counters.add(fate.counter());
         let queue = self.queue.number();
         // The mark says "ours" to the rules that follow; it is theirs to clear.
         let mark = Some(mark | self.mark);
         let fits = match fate {
             Fate::Encapsulated(_) => {
                 // A reply on its way out already belongs to a marked connection.
-                let mark = mark.filter(|_| hook == Hook::Output);
+                let mark = mark.filter(|_| hook != Hook::Postrouting);
                 verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes)
             }
             Fate::Decapsulated { skip, .. } => {
@@ -103,8 +102,6 @@ impl Worker {
                 true
             }
         };
-        if !fits {
-            self.counters.add(Counter::TooLong);
-        }
+        self.counters.add(if fits { fate.counter() } else { Counter::TooLong });
     }
 }

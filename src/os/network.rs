@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ipnet::Ipv4Net;
 
-use crate::tunnel::{Addresses, Environment};
+use crate::tunnel::client::Keepalive;
+use crate::tunnel::{Addresses, Environment, OuterPort};
 
 use super::ports::{Port, Ports};
 
@@ -28,6 +29,7 @@ pub struct Network {
 #[derive(Debug, Default)]
 struct Attached {
     own: HashSet<Ipv4Addr>,
+    networks: Vec<Ipv4Net>,
     inside: Vec<Ipv4Net>,
     /// Networks of hairpin interfaces, with their indexes.
     hairpin: Vec<(u32, Ipv4Net)>,
@@ -47,6 +49,22 @@ impl Network {
         *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
         self.epoch.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Sends a keepalive from its flow's outer port.
+    pub fn send(&self, keepalive: &Keepalive<Port>) -> io::Result<()> {
+        match &*keepalive.from {
+            OuterPort::Own(port) => port.send(keepalive.to, &keepalive.payload),
+            OuterPort::Served(port) => {
+                self.ports.send_as(port.endpoint(), keepalive.to, &keepalive.payload)
+            }
+        }
+    }
+
+    /// A network of this host's that shares addresses with `pool`.
+    pub fn clash(&self, pool: Ipv4Net) -> Option<Ipv4Net> {
+        let shares = |net: &&Ipv4Net| pool.contains(*net) || net.contains(&pool);
+        self.attached().networks.iter().find(shares).copied()
     }
 
     fn attached(&self) -> RwLockReadGuard<'_, Attached> {
@@ -99,6 +117,7 @@ impl Attached {
             attached.own.insert(addr);
             // The mask of an interface address is always one of a prefix.
             let Ok(net) = Ipv4Net::with_netmask(addr, mask) else { return };
+            attached.networks.push(net.trunc());
             let is_in = |names: &[String]| names.iter().any(|name| name == interface);
             if !is_in(outside) {
                 attached.inside.push(net.trunc());

@@ -10,7 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Environment, Lease};
+pub use client::{Client, Environment, Lease, Origin, OuterPort};
 pub use common::{Addresses, Traffic};
 pub use fate::{Fate, Front};
 pub use gateway::Gateway;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins, and real sockets of SCTP, DCCP and
+# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins and a router as the client, and real sockets of SCTP, DCCP and
 # UDP-Lite, on a stock kernel. The network is that of tests/system/topology.sh, with a home host T
 # (.9) in Y's LAN that takes over from Y halfway.
 . "$(cd "$(dirname "$0")/../system" && pwd)/lib.sh"
@@ -56,3 +56,17 @@ same "This is T." "$(fetch A home.example/)" "T's own service"
 real sctp 1000 192.168.0.9 A
 refused "out again through T" fetch A relay.example/ --max-time 20
 step "a home host behind a router that knows no tunnels"
+
+stop A1 natttd
+rules A1 remove
+client_config X
+printf '%s\n' 'pool = "198.18.0.0/15"' 'serve = ["lan"]' >>"$RUN/X.toml"
+start_natttd X
+matches '^198\.1[89]\.' "$(lookup A1 b.example)" "the address at A1"
+same "This is B." "$(fetch A1 b.example/)" "the page at A1"
+matches '^B saw 198\.51\.100\.20:[0-9]+: hello$' "$(ask A1 b.example 7 hello)" "UDP at A1"
+refused "a closed UDP port" ask A1 b.example 9 hello --timeout 60
+same ECONNREFUSED "$OUTPUT" "what a closed UDP port reports"
+refused "an unmapped address" fetch A1 198.19.255.1/
+same 7 "$STATUS" "curl's exit status for an unmapped address"
+step "a router as the client of a host that runs nothing"

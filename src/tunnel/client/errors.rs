@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{AppKey, Client, Environment, Flow, Levels, OuterKey, WireKey, endpoint};
+use super::{
+    AppKey, Client, Environment, Flow, Levels, Origin, OuterKey, Served, WireKey, endpoint,
+};
 use crate::counters::Counter;
 use crate::path::MAX_HOPS;
 use crate::time::Time;
@@ -23,11 +25,18 @@ use crate::wire::{Datagram, Endpoint};
 /// packet that it quotes was meant.
 #[derive(Debug, Default)]
 pub(super) struct Way {
+    /// Whom the error is for.
+    served: Served,
     boxes: [Option<(Endpoint, Endpoint)>; MAX_HOPS],
     len: usize,
 }
 
 impl Way {
+    /// Without any box.
+    pub(super) fn of(served: Served) -> Self {
+        Self { served, ..Self::default() }
+    }
+
     /// `None` after eight.
     fn push(&mut self, hop: Endpoint, ours: Endpoint) -> Option<()> {
         *self.boxes.get_mut(self.len)? = Some((hop, ours));
@@ -36,7 +45,7 @@ impl Way {
     }
 
     fn first(&self) -> Option<OuterKey> {
-        self.boxes[0].map(|(hop, ours)| OuterKey { port: ours.port, hop })
+        self.boxes[0].map(|(hop, ours)| OuterKey { served: self.served, port: ours.port, hop })
     }
 
     /// Whether it is the beginning of the flow's path, and every level is from or to the flow's
@@ -100,12 +109,12 @@ impl<E: Environment> Client<E> {
     /// An error that a box sent through the tunnel, behind `outer` and the levels of `middle`.
     pub(super) fn error_from_tunnel(
         &self,
+        mut way: Way,
         outer: &Datagram,
         middle: &Levels,
         packet: &mut [u8],
         now: Time,
     ) -> Fate {
-        let mut way = Way::default();
         for level in std::iter::once(outer).chain(middle.levels.iter().flatten()) {
             if way.push(level.src, level.dst).is_none() {
                 return Fate::Dropped(Counter::IcmpError);
@@ -197,8 +206,9 @@ impl<E: Environment> Client<E> {
 
     /// The flow whose own packet, inside the levels of `way`, is quoted.
     fn sender_of(&self, way: &Way, about: &Datagram) -> Option<Arc<Flow<E::Lease>>> {
-        let OuterKey { port, hop } = way.first()?;
+        let OuterKey { served, port, hop } = way.first()?;
         let flow = self.flows.reverse(&WireKey {
+            served,
             hop,
             port,
             levels: way.len,
@@ -226,15 +236,17 @@ impl<E: Environment> Client<E> {
         if keeps { addr } else { flow.key.mapped.addr }
     }
 
-    /// An error of this host about a packet that came through a tunnel, on its way to the peer.
+    /// An error of this host, or of the network of a host that it serves, about a packet that came
+    /// through a tunnel, on its way to the peer.
     pub(super) fn error_to_peer(
         &self,
         error: &Datagram,
+        origin: Origin,
         packet: &mut [u8],
         front: &mut Front,
         now: Time,
     ) -> Fate {
-        let Some(flow) = self.translate_for_peer(error, packet, now) else {
+        let Some(flow) = self.translate_for_peer(error, origin, packet, now) else {
             return Fate::Dropped(Counter::IcmpError);
         };
         self.renew_source(&flow);
@@ -251,6 +263,7 @@ impl<E: Environment> Client<E> {
     fn translate_for_peer(
         &self,
         error: &Datagram,
+        origin: Origin,
         packet: &mut [u8],
         now: Time,
     ) -> Option<Arc<Flow<E::Lease>>> {
@@ -262,6 +275,7 @@ impl<E: Environment> Client<E> {
             mapped: about.src,
         })?;
         let genuine = error.dst.addr == about.src.addr
+            && (origin == Origin::Here || flow.wire.served.is_some())
             && flow.transport.is_answered_by(about.transport)
             && flow.expires() > now;
         let ends = Ends {

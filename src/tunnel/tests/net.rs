@@ -11,7 +11,9 @@ use crate::counters::Counter;
 use crate::mapping::Mappings;
 use crate::path::PathSet;
 use crate::time::Time;
-use crate::tunnel::{Addresses, Client, Environment, Fate, Front, Gateway, Lease, client, gateway};
+use crate::tunnel::{
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, client, gateway,
+};
 use crate::wire::tests::assert_checksums;
 use crate::wire::{Datagram, Endpoint};
 
@@ -122,14 +124,32 @@ impl Peer {
             .expect("a free address")
     }
 
-    pub(super) fn send(&self, mut packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+    pub(super) fn send(&self, packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+        self.send_from(Origin::Here, packet, now)
+    }
+
+    pub(super) fn receive(&self, packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+        self.receive_for(Origin::Here, packet, now)
+    }
+
+    pub(super) fn send_from(
+        &self,
+        origin: Origin,
+        mut packet: Vec<u8>,
+        now: Time,
+    ) -> Result<Vec<u8>, Fate> {
         let mut front = Front::default();
-        let fate = self.client.outgoing(&mut packet, &mut front, now);
+        let fate = self.client.outgoing(&mut packet, origin, &mut front, now);
         finish(fate, &front, packet)
     }
 
-    pub(super) fn receive(&self, mut packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
-        let fate = self.client.incoming(&mut packet, now);
+    pub(super) fn receive_for(
+        &self,
+        to: Origin,
+        mut packet: Vec<u8>,
+        now: Time,
+    ) -> Result<Vec<u8>, Fate> {
+        let fate = self.client.incoming(&mut packet, to, now);
         finish(fate, &Front::default(), packet)
     }
 }
