@@ -6,8 +6,6 @@
 //! first has queued, dropped or cleared of its mark, or one that no rule matches);
 //! `nattt rules apply` first deletes, in the same transaction, those that are there.
 
-use ipnet::Ipv4Net;
-
 use super::timeouts::TIMEOUTS;
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
@@ -78,7 +76,7 @@ impl Tables {
         self.raw.queue("OUTPUT", format!("-d {pool}"), queues, ClientPort::Source);
 
         self.filter.chain("OUTPUT", Place::First);
-        self.filter.reject("OUTPUT", pool);
+        self.filter.reject("OUTPUT", client);
 
         self.mangle.chain("OUTPUT", Place::First);
         self.mangle.save_mark("OUTPUT", mark);
@@ -107,7 +105,7 @@ impl Tables {
             self.raw.queue("PREROUTING", served, config.queues, ClientPort::Source);
         }
         self.filter.chain("INPUT", Place::First);
-        self.filter.reject("INPUT", pool);
+        self.filter.reject("INPUT", client);
     }
 
     fn served_hosts(&mut self, config: &Config, client: &Client) {
@@ -269,7 +267,8 @@ impl Table {
     }
 
     /// The sender fails at once.
-    fn reject(&mut self, chain: &str, pool: Ipv4Net) {
+    fn reject(&mut self, chain: &str, client: &Client) {
+        let pool = client.pool;
         self.rule(chain, format!("-d {pool} -p tcp -j REJECT --reject-with tcp-reset"));
         self.rule(chain, format!("-d {pool} -j REJECT --reject-with icmp-admin-prohibited"));
     }

@@ -1,7 +1,7 @@
 #!/bin/bash
-# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins and a router as the client, and real sockets of SCTP, DCCP and
-# UDP-Lite, on a stock kernel. The network is that of tests/system/topology.sh, with a home host T
-# (.9) in Y's LAN that takes over from Y halfway.
+# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins, a router as the client, and real sockets of
+# SCTP, DCCP and UDP-Lite, on a stock kernel. The network is that of tests/system/topology.sh, with a
+# home host T (.9) in Y's LAN that takes over from Y halfway.
 . "$(cd "$(dirname "$0")/../system" && pwd)/lib.sh"
 FLAVOUR=nft SLOW=8 PATIENCE=60
 
