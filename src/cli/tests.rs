@@ -137,7 +137,7 @@ fn a_status_that_needs_attention_says_what_to_do() {
         (RulesState::Missing, "nattt rules apply"),
         (RulesState::Stale, "0000 loaded, 9f2c expected"),
         (RulesState::Damaged, "DAMAGED (chain c of table t is missing)"),
-        (RulesState::Unknown, "journalctl"),
+        (RulesState::Unknown, "unknown (9f2c expected): chain c of table t is missing"),
     ] {
         status.rules.state = state;
         let text = shown(&["status"], &Reply::Status(Box::new(status.clone())));

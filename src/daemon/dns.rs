@@ -18,7 +18,7 @@ use crate::os::clock::Clock;
 use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
 use crate::os::network::Network;
-use crate::os::nfqueue::{Action, Batch, Options, Queue, Verdicts, Wake};
+use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::Addresses;
@@ -200,8 +200,8 @@ impl Holder {
                     let captured = Captured { id: packet.id, interface: packet.interface, octets };
                     hold.packet(captured, now, &mut self.around);
                 }
-                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
-                Err(None) => {}
+                Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
+                Err(_) => {}
             }
         }
         self.send(&verdicts);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::counters::{Counter, Counters};
 use crate::os::clock::Clock;
-use crate::os::nfqueue::{Action, Batch, Hook, Packet, Queue, Verdicts};
+use crate::os::nfqueue::{Action, Batch, Hook, NoPacket, Packet, Queue, Verdicts};
 use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
@@ -51,8 +51,8 @@ impl Worker {
         for packet in batch.packets() {
             match packet {
                 Ok(packet) => self.judge(packet, &mut front, &mut verdicts, now),
-                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
-                Err(None) => {}
+                Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
+                Err(_) => {}
             }
         }
         self.counters.add_many(Counter::VerdictRefused, self.queue.send(&verdicts));
