@@ -19,6 +19,7 @@ declare -A PID=()
 
 . "$TESTS/system/topology.sh"
 . "$TESTS/system/natttd.sh"
+. "$TESTS/system/protocols.sh"
 
 # ---- nodes -------------------------------------------------------------------------------------
 

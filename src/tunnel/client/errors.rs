@@ -1,7 +1,7 @@
 //! ICMP errors at the client: those about packets of ours, on whatever level of the tunnel they
 //! arose, become errors that the application sees; those of this host reach the peer.
 //!
-//! An error never opens a flow, and is no use of one (RFC 5508 REQ-7).
+//! An error never opens a flow, and is no use of one (RFC 5508 REQ-6).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
