@@ -26,6 +26,23 @@ main() {
         install_quietly $missing
     fi
     tests/cargo.sh >/dev/null
+    unpack systemd-resolved resolved/lib/systemd/systemd-resolved
+}
+
+# unpack PACKAGE FILE: into target, where a package would take over the machine if it were installed:
+# systemd-resolved replaces /etc/resolv.conf.
+unpack() {
+    local into=target/${2%%/*} download
+    [ ! -x "target/$2" ] || return 0
+    download=$(mktemp -d)
+    chmod 755 "$download"
+    if (cd "$download" && apt-get -q download "$1" >/dev/null 2>&1); then
+        mkdir -p "$into"
+        dpkg -x "$download"/*.deb "$into"
+    else
+        echo "setup: $1 cannot be downloaded; tests that need it are skipped"
+    fi
+    rm -rf "$download"
 }
 
 missing_of() {

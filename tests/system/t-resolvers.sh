@@ -100,6 +100,8 @@ fig1
 nattt_gateway Y
 nattt_client A
 
+for name in dnsmasq unbound; do [ -x "$(command -v "$name")" ] || skip "$name is not installed"; done
+[ -x "$RESOLVED" ] || skip "systemd-resolved is not unpacked: tests/setup.sh"
 works "plain resolv.conf"
 dnsmasq_with dnsmasq
 dnsmasq_with dnsmasq-stop-dns-rebind --stop-dns-rebind
