@@ -7,6 +7,7 @@
 //! | dns | classifies DNS replies (client role) |
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
+//! | keeper | keeps the flows in a file |
 //! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
 //! | control | answers `nattt` |
 //! | signals | asks the others to stop on SIGTERM and SIGINT |
@@ -17,6 +18,7 @@ mod error;
 mod forwarding;
 mod guard;
 mod housekeeping;
+mod keeper;
 pub mod log;
 mod notices;
 mod pulse;
@@ -29,7 +31,7 @@ mod worker;
 use std::io;
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use ::log::{info, warn};
@@ -55,6 +57,7 @@ use crate::os::{limits, state};
 
 use guard::Guard;
 use housekeeping::Housekeeping;
+use keeper::Keeper;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
@@ -82,9 +85,10 @@ struct Daemon {
     queues: Vec<Queue>,
     dns: Option<(DnsQueue, Queue)>,
     server: Server,
+    keeper: Keeper,
     _tunnel_port: Option<UdpSocket>,
-    _early_demux: Option<Changed>,
-    _forwarding: Vec<Changed>,
+    /// Settings of the kernel, put back when the daemon ends.
+    _changed: Vec<Changed>,
 }
 
 #[derive(Clone)]
@@ -97,12 +101,15 @@ struct Shared {
     clock: Clock,
     stop: Arc<Stop>,
     pulses: Arc<Pulses>,
+    /// Used when flows were opened.
+    fresh_flows: Arc<Wake>,
 }
 
 impl Daemon {
     fn prepare(config: Config) -> Result<Self, Error> {
         let clock = Clock::start();
         let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
+        make_state_dir(&config)?;
         let network = network(&config)?;
         pool_is_free(&config, &network)?;
         let mappings = Arc::new(load_mappings(&config, clock)?);
@@ -122,11 +129,13 @@ impl Daemon {
             clock,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
+            fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
+        let keeper = Keeper::restore(Arc::clone(&shared.roles), clock, &config.daemon.state_dir);
         Ok(Self {
+            keeper,
             _tunnel_port: own_tunnel_port(&config)?,
-            _early_demux: no_early_demux(&config)?,
-            _forwarding: forwarding::enable(config.gateway.as_ref())?,
+            _changed: changed_settings(&config)?,
             config,
             shared,
             queues,
@@ -136,16 +145,20 @@ impl Daemon {
     }
 
     fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux, _forwarding } =
-            self;
+        let Self { config, shared, queues, dns, server, keeper, _tunnel_port, _changed } = self;
         let handle = signals.handle();
         let mut threads = Vec::new();
-        let started = shared.start(&config, queues, dns, server, signals, &mut threads);
+        let keeper = Arc::new(Mutex::new(keeper));
+        let started = shared
+            .keeper(&keeper, &mut threads)
+            .and_then(|()| shared.start(&config, queues, dns, server, signals, &mut threads));
         if started.is_err() {
             shared.stop.request();
         }
         let result = started.and(join(threads)).and(shared.stop.failure().map_or(Ok(()), Err));
         handle.close();
+        // Only now that no worker opens flows.
+        keeper.lock().unwrap_or_else(PoisonError::into_inner).save();
         // Only now that housekeeping, which may open it, has ended.
         shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
@@ -184,8 +197,17 @@ impl Shared {
         self.signals(signals)
     }
 
+    fn keeper(&self, keeper: &Arc<Mutex<Keeper>>, threads: &mut Vec<Thread>) -> Result<(), Error> {
+        let (keeper, stop) = (Arc::clone(keeper), Arc::clone(&self.stop));
+        let wake = Arc::clone(&self.fresh_flows);
+        let run = move || keeper.lock().unwrap_or_else(PoisonError::into_inner).run(&stop, &wake);
+        threads.push(self.spawn("keeper", run)?);
+        Ok(())
+    }
+
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, pulses } = self.clone();
+        let Self { roles, mappings, network, guard, counters, clock, stop, pulses, .. } =
+            self.clone();
         Ok(Housekeeping {
             roles,
             mappings,
@@ -217,7 +239,8 @@ impl Shared {
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
-        let worker = Worker { queue, roles, guard, counters, clock, mark, stop, pulse };
+        let keeper = Arc::clone(&self.fresh_flows);
+        let worker = Worker { queue, roles, guard, counters, clock, mark, stop, pulse, keeper };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 
@@ -378,6 +401,12 @@ fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
     config.gateway.as_ref().map(|gateway| own(gateway.port)).transpose()
 }
 
+fn changed_settings(config: &Config) -> Result<Vec<Changed>, Error> {
+    let mut changed = forwarding::enable(config.gateway.as_ref())?;
+    changed.extend(no_early_demux(config)?);
+    Ok(changed)
+}
+
 /// Second line of defence behind the owned outer ports (see [`crate::os::ports`]).
 fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
     match config.client {
@@ -385,6 +414,11 @@ fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
             .map_err(|error| Error::Setting(UDP_EARLY_DEMUX.into(), error)),
         None => Ok(None),
     }
+}
+
+fn make_state_dir(config: &Config) -> Result<(), Error> {
+    let directory = &config.daemon.state_dir;
+    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))
 }
 
 fn mappings_file(config: &Config) -> PathBuf {
@@ -399,8 +433,6 @@ fn load_mappings(config: &Config, clock: Clock) -> Result<Mappings, Error> {
         return Ok(Mappings::new(nothing, 0, Default::default()));
     };
     let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
-    let directory = &config.daemon.state_dir;
-    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
     let file = mappings_file(config);
     let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
     match State::from_json(&json) {

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 
@@ -11,7 +12,7 @@ use crate::mapping::Mappings;
 use crate::os::network::Network;
 use crate::os::nfqueue::Hook;
 use crate::time::Time;
-use crate::tunnel::{Client, Fate, Front, Gateway, Origin, client, gateway};
+use crate::tunnel::{Client, Fate, Front, Gateway, Origin, Saved, client, gateway};
 
 /// Either role, or both. Shared by all threads.
 pub struct Roles {
@@ -36,6 +37,38 @@ impl Roles {
         let client_config = config.client.as_ref();
         let served_pool = client_config.filter(|c| !c.serve.is_empty()).map(|c| c.pool);
         Self { client, gateway, served_pool }
+    }
+
+    /// Takes saved flows back, and says how many could be. `slack`: how old what was saved may be.
+    pub(super) fn restore(&self, flows: Vec<Saved>, slack: Duration, now: Time) -> usize {
+        let restored =
+            flows.into_iter().filter(|flow| match (flow.clone(), &self.client, &self.gateway) {
+                (Saved::Client(flow), Some(client), _) => client.restore(flow, slack, now),
+                (Saved::Gateway(flow), _, Some(gateway)) => gateway.restore(flow, slack, now),
+                _ => false,
+            });
+        restored.count()
+    }
+
+    /// Whether flows were opened since this was last asked.
+    pub(super) fn any_fresh(&self) -> bool {
+        let client = self.client.as_ref().is_some_and(Client::any_fresh);
+        let gateway = self.gateway.as_ref().is_some_and(Gateway::any_fresh);
+        client || gateway
+    }
+
+    /// The flows that were opened since the last look.
+    pub(super) fn fresh(&self) -> Vec<Saved> {
+        let client = self.client.iter().flat_map(Client::fresh).map(Saved::Client);
+        let gateway = self.gateway.iter().flat_map(Gateway::fresh).map(Saved::Gateway);
+        client.chain(gateway).collect()
+    }
+
+    /// All flows.
+    pub(super) fn saved(&self) -> Vec<Saved> {
+        let client = self.client.iter().flat_map(Client::saved).map(Saved::Client);
+        let gateway = self.gateway.iter().flat_map(Gateway::saved).map(Saved::Gateway);
+        client.chain(gateway).collect()
     }
 
     /// A queued packet's fate. Where it was queued tells which role it is for, and which way; the

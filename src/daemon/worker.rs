@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::counters::{Counter, Counters};
 use crate::os::clock::Clock;
-use crate::os::nfqueue::{Action, Batch, Hook, NoPacket, Packet, Queue, Verdicts};
+use crate::os::nfqueue::{Action, Batch, Hook, NoPacket, Packet, Queue, Verdicts, Wake};
 use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
     pub(super) pulse: Pulse,
+    /// Wakes whoever keeps new flows.
+    pub(super) keeper: Arc<Wake>,
 }
 
 impl Worker {
@@ -56,6 +58,9 @@ impl Worker {
             }
         }
         self.counters.add_many(Counter::VerdictRefused, self.queue.send(&verdicts));
+        if self.roles.any_fresh() {
+            self.keeper.wake();
+        }
     }
 
     fn judge<'b>(

@@ -6,6 +6,7 @@ pub mod cttimeout;
 pub mod dnsqueue;
 pub mod events;
 pub mod firewall;
+pub mod journal;
 pub mod limits;
 pub mod lookup;
 mod netlink;

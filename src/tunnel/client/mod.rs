@@ -3,6 +3,7 @@
 
 mod errors;
 mod outer_port;
+mod restore;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -307,7 +308,7 @@ impl<E: Environment> Client<E> {
         let epoch = self.env.route_epoch();
         let own_source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
         let source = served.unwrap_or(own_source);
-        let lease = self.lease(key, served).ok_or(Counter::ClientNoPort)?;
+        let lease = self.lease(key, served, preferred_port(&key)).ok_or(Counter::ClientNoPort)?;
         let wire = WireKey {
             served,
             hop: endpoint(first),
@@ -363,16 +364,23 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn lease(&self, key: AppKey, served: Served) -> Option<Arc<OuterPort<E::Lease>>> {
+    fn lease(
+        &self,
+        key: AppKey,
+        served: Served,
+        preferred: u16,
+    ) -> Option<Arc<OuterPort<E::Lease>>> {
         let key = PortKey { protocol: key.protocol, application: key.application };
         let mut ports = self.ports.write(&key);
         if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
             return Some(lease);
         }
-        let port = preferred_port(&key);
         let lease = Arc::new(match served {
-            None => OuterPort::Own(self.env.reserve(port)?),
-            Some(addr) => OuterPort::Served(self.served_ports.reserve(Endpoint { addr, port })?),
+            None => OuterPort::Own(self.env.reserve(preferred)?),
+            Some(addr) => {
+                let preferred = Endpoint { addr, port: preferred };
+                OuterPort::Served(self.served_ports.reserve(preferred)?)
+            }
         });
         ports.insert(key, Arc::downgrade(&lease));
         Some(lease)
@@ -482,7 +490,7 @@ impl WireKey {
 
 /// The application's own port where it is a port that anybody may have: the daemon is root, and an
 /// unprivileged ping chooses its identifier.
-fn preferred_port(key: &PortKey) -> u16 {
+fn preferred_port(key: &AppKey) -> u16 {
     const FIRST_UNPRIVILEGED: u16 = 1024;
     let port = key.application.port;
     if key.protocol != protocol::ICMP && port >= FIRST_UNPRIVILEGED { port } else { 0 }

@@ -3,5 +3,6 @@
 mod errors;
 mod hostile;
 mod net;
+mod restart;
 mod scenarios;
 mod served;
