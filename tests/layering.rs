@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     // The kernel and the OS, for the pure modules' data types and traits.
-    ("os", &["config", "control", "dns", "path", "rules", "time", "tunnel", "wire"]),
+    ("os", &["config", "control", "dns", "path", "record", "rules", "time", "tunnel", "wire"]),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",

@@ -8,6 +8,7 @@ pub mod events;
 pub mod firewall;
 pub mod limits;
 pub mod lookup;
+pub mod nameserver;
 mod netlink;
 pub mod network;
 pub mod nfqueue;
