@@ -131,8 +131,9 @@ impl From<NameError> for Reason {
     }
 }
 
-/// Every NAT record in the text, never none. Comments, other records and nsupdate's other commands
-/// are passed over, so that whole zone files and all that dig prints can be given.
+/// Every NAT record in the text, never none. Comments, other records and settings and nsupdate's
+/// other commands are passed over, so that whole zone files and configurations and all that dig
+/// prints can be given.
 pub fn decode(text: &str, record_type: u16) -> Result<Vec<Record>, DecodeError> {
     if is_json(text) {
         return json::from_json(text, record_type)
@@ -182,14 +183,14 @@ struct Reader {
 impl Reader {
     fn line(&mut self, entries: &mut Entries, line: usize, text: &str) -> Result<(), Reason> {
         let trimmed = text.trim();
-        if trimmed.starts_with('#') {
-            return Ok(());
-        }
         if let Some(text) = trimmed.strip_prefix("local-data:") {
             return self.unbound(line, text);
         }
         if let Some(text) = trimmed.trim_start_matches("--").strip_prefix("dns-rr=") {
             return self.dnsmasq(text);
+        }
+        if trimmed.starts_with('#') || is_setting(trimmed) {
+            return Ok(());
         }
         entries.push(line, text).map_or(Ok(()), |entry| self.entry(&entry))
     }
@@ -328,6 +329,21 @@ impl Reader {
             (true, None) => Err(Reason::Nothing),
         }
     }
+}
+
+/// Another line of dnsmasq's or Unbound's configuration: `name=value`, `flag-name`, `name: value`.
+fn is_setting(line: &str) -> bool {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let name = line.trim_start_matches("--");
+    let (name, rest) = name.split_at(name.find(|c| !is_name(c)).unwrap_or(name.len()));
+    let mut rest = rest.chars();
+    !name.is_empty()
+        && match rest.next() {
+            None => name.contains('-'),
+            Some('=') => true,
+            Some(':') => rest.next().is_none_or(char::is_whitespace),
+            Some(_) => false,
+        }
 }
 
 /// `TYPE65324` (RFC 3597 §5)

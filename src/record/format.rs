@@ -145,12 +145,16 @@ fn generic(path: &Path) -> String {
     format!("\\# {} {}", path.to_rdata().len(), hex(path))
 }
 
+/// dnsmasq denies that a name exists whose only record is a `dns-rr`: to a question for its A record
+/// it answers NXDOMAIN, and no client asks on. A TXT record makes that an answer without data.
 fn dnsmasq(set: &RecordSet) -> Result<String, RenderError> {
-    let mut octets = set.name.labels().flatten().peekable();
+    let name = &set.name;
+    let mut octets = name.labels().flatten().peekable();
     if octets.peek().is_none() || !octets.all(|&octet| is_plain(octet)) {
-        return Err(RenderError::DnsmasqName(set.name.clone()));
+        return Err(RenderError::DnsmasqName(name.clone()));
     }
-    Ok(lines(set, |path| format!("dns-rr={},{},{}", set.name, set.record_type, hex(path))))
+    let records = lines(set, |path| format!("dns-rr={name},{},{}", set.record_type, hex(path)));
+    Ok(format!("{records}txt-record={name},NAT\n"))
 }
 
 /// An A record would win over the NAT records, so the update is refused if there is one.

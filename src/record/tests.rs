@@ -48,7 +48,10 @@ fn the_line_for_every_server() {
         assert_eq!(rendered(&set, server), zone);
     }
     assert_eq!(rendered(&set, "unbound"), format!("local-data: \"{}\"\n", zone.trim_end()));
-    assert_eq!(rendered(&set, "dnsmasq"), "dns-rr=b.example,65324,CB0071010064C0A80002\n");
+    assert_eq!(
+        rendered(&set, "dnsmasq"),
+        "dns-rr=b.example,65324,CB0071010064C0A80002\ntxt-record=b.example,NAT\n"
+    );
     assert_eq!(rendered(&set, "rdata"), "CB0071010064C0A80002\n");
     assert_eq!(
         rendered(&set, "nsupdate"),
@@ -145,6 +148,18 @@ fn a_whole_zone_file() {
         path: path(text),
     });
     assert_eq!(records, expected);
+}
+
+#[test]
+fn whole_configurations() {
+    let expected = [(Some("b.example".to_owned()), EXAMPLE.to_owned())];
+    let unbound = "server:\n    verbosity: 1 # low\n    interface: 127.0.0.1@53\n\
+        \n    local-data: \"b.example. 300 IN TYPE65324 \\# 10 CB0071010064C0A80002\"\n\
+        \n    local-data: \"www.example. A 192.0.2.1\"\nremote-control:\n    control-enable: no\n";
+    assert_eq!(read(unbound), expected);
+    let dnsmasq = "no-resolv\nlocal=/example/\naddress=/www.example/192.0.2.1\n\
+        dns-rr=b.example,65324,CB0071010064C0A80002\ntxt-record=b.example,NAT\n";
+    assert_eq!(read(dnsmasq), expected);
 }
 
 #[test]
