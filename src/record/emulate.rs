@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use super::RecordSet;
 use super::format::absolute;
-use crate::dns::{Name, NameError};
+use crate::dns::Name;
 use crate::path::{Hop, TUNNEL_PORT};
 
 const PLACEHOLDERS: [&str; 3] = ["{name}", "{label}", "{parent}"];
@@ -15,13 +15,24 @@ const PLACEHOLDERS: [&str; 3] = ["{name}", "{label}", "{parent}"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(String);
 
+/// The name of a NAT box and the UDP port where it takes tunnel packets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BoxTemplate {
+    /// Its name.
+    pub template: Template,
+    /// Its port, host order; not 0.
+    pub port: u16,
+}
+
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TemplateError {
     /// It has no placeholder, so that all names would share one record; or a brace elsewhere.
     Placeholder,
-    /// What it makes of `b.example` is no name.
-    Name(NameError),
+    /// It makes no name of `b.example`.
+    Name,
+    /// What follows the `:` of a NAT box's is no port.
+    Port,
 }
 
 /// Where the A records are that stand for a NAT record.
@@ -31,7 +42,7 @@ pub struct Emulation {
     pub host: Template,
     /// Have the NAT boxes' addresses, outermost first. If none is given, the n-th is
     /// `{label}-natN.{parent}`.
-    pub boxes: Vec<Template>,
+    pub boxes: Vec<BoxTemplate>,
 }
 
 /// Why A records cannot stand for NAT records.
@@ -39,8 +50,13 @@ pub struct Emulation {
 pub enum EmulationError {
     /// Only one path can be said.
     Paths(usize),
-    /// An A record says no port, so it is [`TUNNEL_PORT`].
-    Port(Hop),
+    /// An A record says no port; the template says another than this NAT box has.
+    Port {
+        /// The NAT box.
+        hop: Hop,
+        /// The template's port.
+        port: u16,
+    },
     /// More NAT boxes than templates for them.
     Boxes {
         /// NAT boxes of the path.
@@ -48,8 +64,8 @@ pub enum EmulationError {
         /// Templates for boxes.
         templates: usize,
     },
-    /// What a template makes of the name is no name.
-    Name(NameError),
+    /// This template makes no name of the name: one that is too long, or of the root.
+    Name(Template),
     /// Two templates make the same name of it.
     Twice(Name),
 }
@@ -62,7 +78,13 @@ impl fmt::Display for TemplateError {
                 "a template needs {{name}}, {{label}} or {{parent}}, and no other braces: \
                  `{{label}}-in.{{parent}}`"
             ),
-            Self::Name(error) => write!(f, "a template must make a name of b.example: {error}"),
+            Self::Name => {
+                write!(f, "this makes no name of b.example: write `{{label}}-in.{{parent}}`")
+            }
+            Self::Port => write!(
+                f,
+                "write a port from 1 to 65535 after the `:`, or leave both out for {TUNNEL_PORT}"
+            ),
         }
     }
 }
@@ -73,16 +95,20 @@ impl fmt::Display for EmulationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paths(paths) => write!(f, "A records can stand for one path, not for {paths}"),
-            Self::Port(hop) => write!(
+            Self::Port { hop, port } => write!(
                 f,
-                "A records cannot say the port of {hop}; they stand for port {TUNNEL_PORT}"
+                "A records say no ports: {hop} needs a template that ends with `:{}`, not with the \
+                 port {port}",
+                hop.port
             ),
             Self::Boxes { boxes, templates } => write!(
                 f,
                 "the path has {boxes} NAT boxes, but there are {templates} templates for boxes; \
                  give one for each"
             ),
-            Self::Name(error) => write!(f, "a template makes no name of it: {error}"),
+            Self::Name(template) => {
+                write!(f, "{template} makes no name of it; a shorter template may")
+            }
             Self::Twice(name) => {
                 write!(f, "two templates make {name}; give each box and the host a name of its own")
             }
@@ -101,9 +127,25 @@ impl FromStr for Template {
             return Err(TemplateError::Placeholder);
         }
         let template = Self(text.to_owned());
-        let example = "b.example".parse().map_err(TemplateError::Name)?;
-        template.apply(&example).map_err(TemplateError::Name)?;
+        let example = "b.example".parse().ok();
+        example.and_then(|name| template.expand(&name)).ok_or(TemplateError::Name)?;
         Ok(template)
+    }
+}
+
+/// A template, then `:PORT` if the port is not [`TUNNEL_PORT`].
+impl FromStr for BoxTemplate {
+    type Err = TemplateError;
+
+    fn from_str(text: &str) -> Result<Self, TemplateError> {
+        let (template, port) = match text.split_once(':') {
+            Some((template, port)) => (template, port.parse().map_err(|_| TemplateError::Port)?),
+            None => (text, TUNNEL_PORT),
+        };
+        match port {
+            0 => Err(TemplateError::Port),
+            _ => Ok(Self { template: template.parse()?, port }),
+        }
     }
 }
 
@@ -114,8 +156,10 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// The name that it makes of `name`.
-    pub fn apply(&self, name: &Name) -> Result<Name, NameError> {
+    /// What it makes of `name`; nothing if that would be too long for a name, or if `name` is the
+    /// root.
+    pub fn expand(&self, name: &Name) -> Option<Name> {
+        name.labels().next()?;
         let whole = name.to_string();
         let (label, parent) = split(&whole);
         // The placeholders' braces are none of the name's: those stay as they are.
@@ -131,7 +175,7 @@ impl Template {
             rest = after;
         }
         made.push_str(rest);
-        made.parse()
+        made.parse().ok()
     }
 }
 
@@ -147,34 +191,48 @@ impl Emulation {
         let [path] = set.paths.paths() else {
             return Err(EmulationError::Paths(set.paths.paths().len()));
         };
-        if let Some(hop) = path.hops().iter().find(|hop| hop.port != TUNNEL_PORT) {
-            return Err(EmulationError::Port(*hop));
+        let boxes = self.boxes(path.hops().len())?;
+        for (hop, &BoxTemplate { port, .. }) in path.hops().iter().zip(&boxes) {
+            if hop.port != port {
+                return Err(EmulationError::Port { hop: *hop, port });
+            }
         }
+        let templates = boxes.iter().map(|one| &one.template).chain([&self.host]);
+        let names = distinct_names(templates, &set.name)?;
         let addresses = path.hops().iter().map(|hop| hop.addr).chain([path.host()]);
-        let names = self.names(&set.name, path.hops().len())?;
         let line = |(name, addr)| format!("{} {} IN A {addr}\n", absolute(name), set.ttl);
         Ok(names.iter().zip(addresses).map(line).collect())
     }
 
-    /// The names of so many boxes, and of the host.
-    fn names(&self, name: &Name, boxes: usize) -> Result<Vec<Name>, EmulationError> {
-        let templates = match self.boxes.len() {
-            0 => (1..=boxes).map(|n| Template(format!("{{label}}-nat{n}.{{parent}}"))).collect(),
-            templates if templates < boxes => {
-                return Err(EmulationError::Boxes { boxes, templates });
-            }
-            _ => self.boxes[..boxes].to_vec(),
+    /// The templates of so many boxes.
+    fn boxes(&self, boxes: usize) -> Result<Vec<BoxTemplate>, EmulationError> {
+        let numbered = |n| BoxTemplate {
+            template: Template(format!("{{label}}-nat{n}.{{parent}}")),
+            port: TUNNEL_PORT,
         };
-        let mut names = Vec::new();
-        for template in templates.iter().chain([&self.host]) {
-            let name = template.apply(name).map_err(EmulationError::Name)?;
-            if names.contains(&name) {
-                return Err(EmulationError::Twice(name));
-            }
-            names.push(name);
+        match self.boxes.len() {
+            0 => Ok((1..=boxes).map(numbered).collect()),
+            templates if templates < boxes => Err(EmulationError::Boxes { boxes, templates }),
+            _ => Ok(self.boxes[..boxes].to_vec()),
         }
-        Ok(names)
     }
+}
+
+/// What the templates make of the name.
+fn distinct_names<'a>(
+    templates: impl Iterator<Item = &'a Template>,
+    name: &Name,
+) -> Result<Vec<Name>, EmulationError> {
+    let mut names = Vec::new();
+    for template in templates {
+        let made = template.expand(name);
+        let made = made.ok_or_else(|| EmulationError::Name(template.clone()))?;
+        if names.contains(&made) {
+            return Err(EmulationError::Twice(made));
+        }
+        names.push(made);
+    }
+    Ok(names)
 }
 
 /// The first label of a name's text, and what follows its dot.
@@ -205,6 +263,10 @@ mod tests {
         text.parse().expect("a template")
     }
 
+    fn boxes(texts: &[&str]) -> Vec<BoxTemplate> {
+        texts.iter().map(|text| text.parse().expect("a template")).collect()
+    }
+
     fn set(name: &str, path: &str) -> RecordSet {
         let paths = PathSet::new(vec![path.parse().expect("a path")]).expect("a path");
         let name = name.parse().expect("a name");
@@ -214,17 +276,21 @@ mod tests {
     #[test]
     fn templates_take_a_name_apart() {
         let made = |text: &str, name: &str| {
-            template(text).apply(&name.parse().expect("a name")).map(|name| name.to_string())
+            template(text).expand(&name.parse().expect("a name")).map(|name| name.to_string())
         };
-        assert_eq!(made("{label}-in.{parent}", "b.home.example"), Ok("b-in.home.example".into()));
-        assert_eq!(made("in.{name}", "b.example"), Ok("in.b.example".into()));
-        assert_eq!(made("{label}-in.{parent}", "b"), Ok("b-in".into()));
-        assert_eq!(made("{label}.in.{parent}", "a\\.b.example"), Ok("a\\.b.in.example".into()));
+        assert_eq!(made("{label}-in.{parent}", "b.home.example"), Some("b-in.home.example".into()));
+        assert_eq!(made("in.{name}", "b.example"), Some("in.b.example".into()));
+        assert_eq!(made("{label}-in.{parent}", "b"), Some("b-in".into()));
+        assert_eq!(made("{label}.in.{parent}", "a\\.b.example"), Some("a\\.b.in.example".into()));
         // A name that looks like a placeholder is only a name.
-        assert_eq!(made("in.{label}.{parent}", "{name}.x"), Ok("in.{name}.x".into()));
-        assert_eq!(made("{label}-in.{parent}", &"a".repeat(62)), Err(NameError::LabelTooLong));
+        assert_eq!(made("in.{label}.{parent}", "{name}.x"), Some("in.{name}.x".into()));
+        assert_eq!(made("{label}-in.{parent}", &"a".repeat(62)), None);
+        assert_eq!(made("{label}-in.{parent}", "."), None);
         for bad in ["in.example", "", "{}", "{Label}.x", "{label}-{n}.x", "{label}..x"] {
             assert!(bad.parse::<Template>().is_err(), "{bad}");
+        }
+        for bad in ["nat.{parent}:", "nat.{parent}:0", "nat.{parent}:65536", "nat:100"] {
+            assert!(bad.parse::<BoxTemplate>().is_err(), "{bad}");
         }
     }
 
@@ -238,24 +304,24 @@ mod tests {
              b-nat2.example. 300 IN A 10.0.0.9\n\
              b-in.example. 300 IN A 192.168.0.2\n"
         );
-        let own = Emulation { host: template("{name}"), boxes: vec![template("nat.{parent}")] };
+        let own = Emulation { host: template("{name}"), boxes: boxes(&["nat.{parent}:101"]) };
         assert_eq!(
-            own.a_records(&set("b.example", "203.0.113.1 192.168.0.2")).expect("A records"),
+            own.a_records(&set("b.example", "203.0.113.1:101 192.168.0.2")).expect("A records"),
             "nat.example. 300 IN A 203.0.113.1\nb.example. 300 IN A 192.168.0.2\n"
         );
     }
 
     #[test]
     fn what_a_records_cannot_say() {
-        let one = |host: &str, boxes: &[&str], path: &str| {
-            let boxes = boxes.iter().map(|text| template(text)).collect();
-            Emulation { host: template(host), boxes }.a_records(&set("b.example", path))
+        let one = |host: &str, names: &[&str], path: &str| {
+            Emulation { host: template(host), boxes: boxes(names) }
+                .a_records(&set("b.example", path))
         };
         let hop = "203.0.113.1:101".parse().expect("a hop");
         let none: &[&str] = &[];
         assert_eq!(
             one("{name}", none, "203.0.113.1:101 192.168.0.2"),
-            Err(EmulationError::Port(hop))
+            Err(EmulationError::Port { hop, port: 100 })
         );
         assert_eq!(
             one("{name}", &["nat.{name}"], "203.0.113.1 10.0.0.9 192.168.0.2"),

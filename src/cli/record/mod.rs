@@ -14,8 +14,8 @@ use crate::dns::Name;
 use crate::os::nameserver::{Server, nat_records};
 use crate::path::{NAT_RR_TYPE, PathSet};
 use crate::record::{
-    Emulation, FORMATS, Format, MAX_TTL, Record, RecordSet, Template, decode, render, to_json,
-    warnings,
+    BoxTemplate, Emulation, FORMATS, Format, MAX_TTL, Record, RecordSet, Template, decode, render,
+    to_json, warnings,
 };
 
 /// The most that is read from standard input, in octets.
@@ -73,10 +73,10 @@ struct MakeArgs {
     /// `{parent}` (the rest) stand for parts of NAME [default: {label}-in.{parent}]
     #[arg(long, value_name = "TEMPLATE")]
     host_template: Option<Template>,
-    /// With `a-records`: where a NAT box's address is, outermost first; once for each box [default:
+    /// With `a-records`: where a NAT box's address is, outermost first, `:PORT` after it if not 100; once for each box [default:
     /// {label}-nat1.{parent}, {label}-nat2.{parent}, ...]
     #[arg(long, value_name = "TEMPLATE")]
-    box_template: Vec<Template>,
+    box_template: Vec<BoxTemplate>,
 }
 
 /// The records that are made.
