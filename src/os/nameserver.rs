@@ -53,23 +53,26 @@ impl FromStr for Server {
     type Err = BadServer;
 
     fn from_str(text: &str) -> Result<Self, BadServer> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self { host: address.to_string(), port: PORT });
-        }
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self { host: address.ip().to_string(), port: address.port() });
-        }
-        let (host, port) = match text.split_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| BadServer)?),
-            None => (text, PORT),
+        let (host, port) = if let Ok(address) = text.parse::<IpAddr>() {
+            (address.to_string(), PORT)
+        } else if let Ok(address) = text.parse::<SocketAddr>() {
+            (address.ip().to_string(), address.port())
+        } else {
+            host_name(text)?
         };
-        // Digits and dots that are no address would be looked up as a name otherwise.
-        let is_name = host.parse::<Name>().is_ok() && host.contains(|c: char| c.is_alphabetic());
-        match is_name && port != 0 {
-            true => Ok(Self { host: host.to_owned(), port }),
-            false => Err(BadServer),
-        }
+        if port == 0 { Err(BadServer) } else { Ok(Self { host, port }) }
     }
+}
+
+/// `NAME` or `NAME:PORT`. Digits and dots that are no address would be looked up as a name otherwise.
+fn host_name(text: &str) -> Result<(String, u16), BadServer> {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| BadServer)?),
+        None => (text, PORT),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = host.chars().all(plain) && host.contains(|c: char| c.is_ascii_alphabetic());
+    if is_name { Ok((host.to_owned(), port)) } else { Err(BadServer) }
 }
 
 impl fmt::Display for Server {
@@ -82,14 +85,14 @@ impl fmt::Display for Server {
 }
 
 impl Server {
-    /// The first that this host's programs ask, by resolv.conf(5).
+    /// The first that this host's programs ask, by resolv.conf(5). Link-local ones, which need a
+    /// scope, are passed over: crate `hickory-resolver` names servers without.
     pub fn of_this_host() -> io::Result<Self> {
         let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
             .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
         let servers = config.get_nameservers_or_local();
-        let first = servers.first().map(ToString::to_string).unwrap_or_default();
-        let wrong = |_| io::Error::other(format!("{RESOLV_CONF}: cannot ask {first}"));
-        first.parse().map_err(wrong)
+        let first = servers.iter().find_map(|server| server.to_string().parse().ok());
+        first.ok_or_else(|| io::Error::other(format!("{RESOLV_CONF} names none that can be asked")))
     }
 
     /// Its addresses, never none.
@@ -210,9 +213,17 @@ mod tests {
         ] {
             assert_eq!(shown(text), Ok(expected.to_owned()));
         }
-        for bad in
-            ["", ":53", "ns1:", "ns1:x", "ns1:0", "198.51.100.553", "198.51.100.53:99999", "a b"]
-        {
+        for bad in [
+            "",
+            ":53",
+            "ns1:",
+            "ns1:x",
+            "ns1:0",
+            "198.51.100.553",
+            "198.51.100.53:99999",
+            "198.51.100.53:0",
+            "a b",
+        ] {
             assert_eq!(shown(bad), Err(BadServer), "{bad}");
         }
     }

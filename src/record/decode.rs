@@ -1,7 +1,6 @@
 //! Finds NAT records in text: zone files, servers' configurations, what dig prints, bare hex, paths.
 
 use std::fmt;
-use std::net::Ipv4Addr;
 
 use data_encoding::HEXUPPER_PERMISSIVE;
 
@@ -289,13 +288,13 @@ impl Reader {
         if head.iter().any(|word| type_number(word) == Some(self.record_type)) {
             return Err(Reason::NotGeneric);
         }
-        if words[0].parse::<Hop>().is_ok() || words[0].parse::<Ipv4Addr>().is_ok() {
-            let path = words.join(" ").parse()?;
-            self.records.push(Record { name: None, ttl: None, path });
-            return Ok(());
-        }
         if head.iter().any(is_type) || head[1..].iter().any(|word| is_class(word)) {
             self.owner = self.absolute(words[0]).parse().ok();
+            return Ok(());
+        }
+        if words[0].parse::<Hop>().is_ok() {
+            let path = words.join(" ").parse()?;
+            self.records.push(Record { name: None, ttl: None, path });
             return Ok(());
         }
         if COMMANDS.contains(&words[0]) {

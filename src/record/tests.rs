@@ -168,6 +168,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ("", Reason::Nothing),
         ("; only a comment", Reason::Nothing),
         ("www.example. 300 IN A 192.0.2.1", Reason::Nothing),
+        ("4.3.2.1 PTR www.example.", Reason::Nothing),
         ("send", Reason::Nothing),
         ("hello", Reason::Unknown),
         ("CB0071010064C0A8000", Reason::Hex),
