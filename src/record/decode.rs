@@ -235,7 +235,7 @@ impl Reader {
                 (Some(at), _) => return self.generic(entry.blank, &words[..at], &words[at + 1..]),
                 (None, []) => {}
                 (None, [first, ..]) if first.starts_with('$') => {}
-                (None, _) => return self.other(words),
+                (None, _) => return self.other(entry.blank, words),
             },
         }
         Ok(())
@@ -282,31 +282,22 @@ impl Reader {
     }
 
     /// A line without `\#`.
-    fn other(&mut self, words: &[&str]) -> Result<(), Reason> {
+    fn other(&mut self, blank: bool, words: &[&str]) -> Result<(), Reason> {
         let is_type = |word: &&str| OTHER_TYPES.iter().any(|kind| word.eq_ignore_ascii_case(kind));
         let head = &words[..words.len().min(HEAD)];
         if head.iter().any(|word| type_number(word) == Some(self.record_type)) {
             return Err(Reason::NotGeneric);
         }
         if head.iter().any(is_type) || head[1..].iter().any(|word| is_class(word)) {
-            self.owner = self.absolute(words[0]).parse().ok();
-            return Ok(());
-        }
-        if words[0].parse::<Hop>().is_ok() {
-            let path = words.join(" ").parse()?;
-            self.records.push(Record { name: None, ttl: None, path });
+            if !blank {
+                self.owner = self.absolute(words[0]).parse().ok();
+            }
             return Ok(());
         }
         if COMMANDS.contains(&words[0]) {
             return Ok(());
         }
-        let hex = words.concat();
-        let digits = hex.strip_prefix("0x").unwrap_or(&hex);
-        if !digits.chars().all(|c| c.is_ascii_hexdigit() || c == ':') {
-            return Err(Reason::Unknown);
-        }
-        let path = Path::from_rdata(&octets(digits)?)?;
-        self.records.push(Record { name: None, ttl: None, path });
+        self.records.push(Record { name: None, ttl: None, path: bare_path(words)? });
         Ok(())
     }
 
@@ -327,6 +318,19 @@ impl Reader {
             (true, Some(found)) => Err(Reason::OtherType { wanted: self.record_type, found }),
             (true, None) => Err(Reason::Nothing),
         }
+    }
+}
+
+/// A path in words, or as hex.
+fn bare_path(words: &[&str]) -> Result<Path, Reason> {
+    if words[0].parse::<Hop>().is_ok() {
+        return Ok(words.join(" ").parse()?);
+    }
+    let hex = words.concat();
+    let digits = hex.strip_prefix("0x").unwrap_or(&hex);
+    match digits.chars().all(|c| c.is_ascii_hexdigit() || c == ':') {
+        true => Ok(Path::from_rdata(&octets(digits)?)?),
+        false => Err(Reason::Unknown),
     }
 }
 

@@ -131,7 +131,7 @@ fn a_whole_zone_file() {
     let text = "$ORIGIN example.\n$TTL 1h\n@ SOA ns hostmaster (\n 1 3600 ; no ( here\n 600 86400 60 )\n\
         \tNS ns\n$GENERATE 1-2 x$ A 192.0.2.$\nns A 198.51.100.53\n\
         txt TXT \"; no (comment\" \\# 1\nb TYPE65324 \\# 10 CB0071010064C0A80002\n\
-        \t60 TYPE65324 \\# 10 CB0071020064C0A80002\n\
+        \tTXT owned\n\t60 TYPE65324 \\# 10 CB0071020064C0A80002\n\
         x TYPE65400 \\# 1 00\nc.other. TYPE65324 \\# 10 CB0071010064C0A80003";
     // What `txt` holds is an odd TXT record; it is said so, with its line.
     let error = decode(text, NAT_RR_TYPE).expect_err("a strange line");
