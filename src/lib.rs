@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -21,6 +21,7 @@ pub mod dns;
 pub mod mapping;
 pub mod os;
 pub mod path;
+pub mod record;
 pub mod rules;
 pub mod time;
 pub mod tunnel;

@@ -18,11 +18,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["path"]),
     ("mapping", &["path", "time"]),
     ("dns", &["counters", "path", "time"]),
+    ("record", &["dns", "path"]),
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     // The kernel and the OS, for the pure modules' data types and traits.
-    ("os", &["config", "control", "dns", "path", "rules", "time", "tunnel", "wire"]),
+    ("os", &["config", "control", "dns", "path", "record", "rules", "time", "tunnel", "wire"]),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
@@ -31,14 +32,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "os", "rules"]),
+    ("cli", &["config", "control", "dns", "os", "path", "record", "rules"]),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
 
 /// Modules that never touch the world.
-const PURE: &[&str] =
-    &["time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel"];
+const PURE: &[&str] = &[
+    "time", "counters", "path", "wire", "config", "mapping", "dns", "record", "rules", "control",
+    "tunnel",
+];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
 /// no file system; `env!` and the atomics of `std::sync` are no clock, socket or thread.
@@ -70,8 +73,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["bin", "cli"]),
     ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
+    ("data_encoding", &["record"]),
     ("env_logger", &["daemon"]),
     ("etherparse", &["dns", "wire"]),
+    ("hickory_proto", &["record"]),
     ("hickory_resolver", &["os"]),
     ("ipnet", &["config", "control", "daemon", "mapping", "os", "tunnel"]),
     ("libc", &["daemon", "os"]),
@@ -80,10 +85,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nfq", &["os"]),
     ("nftnl", &["os"]),
     ("nftnl_sys", &["os"]),
+    ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["config", "control", "dns", "mapping"]),
-    ("serde_json", &["control", "mapping"]),
+    ("serde", &["config", "control", "dns", "mapping", "record"]),
+    ("serde_json", &["control", "mapping", "record"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),

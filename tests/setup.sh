@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     nftables iptables iproute2 conntrack ethtool kmod procps
-    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
+    bind9 bind9-dnsutils dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
+    curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
@@ -14,7 +15,8 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
-declare -A SERVICES=([bind9]=named [openssh-server]=ssh [rsync]=rsync [samba]="smbd nmbd samba-ad-dc")
+declare -A SERVICES=([bind9]=named [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns
+    [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [unbound]=unbound)
 
 main() {
     local missing

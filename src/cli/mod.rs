@@ -3,6 +3,7 @@
 mod counters;
 mod flows;
 mod mappings;
+mod record;
 mod rules;
 mod status;
 mod table;
@@ -19,10 +20,12 @@ use crate::os::control::{AskError, DEFAULT_PATH, ask};
 
 /// Something went wrong; the message says what.
 const FAILED: u8 = 1;
-/// No daemon listens on the control socket. (2 is a wrong use of the command, as clap has it.)
+/// A wrong use of the command, as clap has it.
+const USAGE: u8 = 2;
+/// No daemon listens on the control socket.
 const NO_DAEMON: u8 = 3;
 
-/// Show what natttd does: its state, mapped addresses, flows and counters.
+/// Show what natttd does, load its firewall rules, make NAT records.
 #[derive(Debug, Parser)]
 #[command(name = "nattt", version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon is running.")]
@@ -39,7 +42,7 @@ struct Global {
     /// Control socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
     socket: PathBuf,
-    /// Print the daemon's answer as JSON
+    /// Print JSON, for programs
     #[arg(long, global = true)]
     json: bool,
 }
@@ -50,6 +53,8 @@ enum Command {
     Ask(Question),
     /// Print, load or remove the firewall rules of a configuration
     Rules(rules::RulesArgs),
+    /// Make, read, look up and publish NAT records
+    Record(record::RecordArgs),
 }
 
 /// What the running daemon is asked.
@@ -75,6 +80,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Ask(question) => answer(&cli.global, question).and_then(|text| print(&text)),
         Command::Rules(args) => return rules::run(args),
+        Command::Record(args) => record::run(args, cli.global.json).and_then(|text| print(&text)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

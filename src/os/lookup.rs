@@ -142,7 +142,7 @@ fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
 }
 
 /// One question to one server; what is remembered is for the caller to decide.
-fn options() -> ResolverOpts {
+pub(super) fn options() -> ResolverOpts {
     let mut options = ResolverOpts::default();
     options.ndots = 0;
     options.timeout = TIMEOUT;

@@ -9,6 +9,7 @@ pub mod firewall;
 pub mod journal;
 pub mod limits;
 pub mod lookup;
+pub mod nameserver;
 mod netlink;
 pub mod network;
 pub mod nfqueue;

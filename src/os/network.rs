@@ -87,18 +87,23 @@ impl Addresses for Network {
     }
 }
 
+/// The address from which packets for `destination` leave. Connecting a UDP socket sends nothing and
+/// makes the kernel choose route and source.
+pub fn source_for(destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // The port does not matter to the route.
+    socket.connect(SocketAddrV4::new(destination, 9)).ok()?;
+    match socket.local_addr().ok()? {
+        SocketAddr::V4(source) => Some(*source.ip()),
+        SocketAddr::V6(_) => None,
+    }
+}
+
 impl Environment for Network {
     type Lease = Port;
 
-    /// Connecting a UDP socket sends nothing and makes the kernel choose route and source.
     fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        // The port does not matter to the route.
-        socket.connect(SocketAddrV4::new(hop, 9)).ok()?;
-        match socket.local_addr().ok()? {
-            SocketAddr::V4(source) if !source.ip().is_loopback() => Some(*source.ip()),
-            _ => None,
-        }
+        source_for(hop).filter(|source| !source.is_loopback())
     }
 
     fn route_epoch(&self) -> u64 {
