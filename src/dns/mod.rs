@@ -4,6 +4,7 @@
 mod accept;
 mod chain;
 mod classify;
+pub mod emulation;
 pub mod hold;
 pub mod message;
 mod name;
