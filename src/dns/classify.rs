@@ -1,19 +1,26 @@
 //! The first look at a reply: does it lack the address that somebody asked for?
 
+use std::net::Ipv4Addr;
+
+use super::accept::is_private;
 use super::chain;
-use super::message::{CLASS_IN, Header, Message, MessageError, Section, rtype};
+use super::emulation::{Emulations, Names};
+use super::message::{CLASS_IN, Header, Message, MessageError, Record, Section, rtype};
 use super::name::Name;
 use crate::counters::Counter;
 
 const OPCODE_QUERY: u8 = 0;
 const NOERROR: u8 = 0;
+const NXDOMAIN: u8 = 3;
 
 /// What the configuration says about which replies may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Also change replies to clients that check DNSSEC signatures themselves (DO set, CD clear).
     /// They may refuse the changed reply, for it cannot be signed.
     pub change_validated: bool,
+    /// Where A records emulate NAT records.
+    pub emulations: Emulations,
 }
 
 /// What is to be done with a reply.
@@ -25,18 +32,42 @@ pub enum Class {
     Hold(FollowUp),
 }
 
-/// The names a reply that waits is about.
+/// What a reply that waits is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
     /// The name the application asked for.
     pub asked: Name,
     /// The name whose NAT record is wanted: the end of the reply's chain of aliases.
     pub target: Name,
+    /// Why the application cannot do with the reply.
+    pub lack: Lack,
+    /// The names whose A records emulate that NAT record; always there unless `lack` is
+    /// [`Lack::Address`].
+    pub emulated: Option<Names>,
+}
+
+/// What is missing in a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// There is no A record: NODATA (RFC 2308 §2.2).
+    Address,
+    /// There is no such name: NXDOMAIN (RFC 2308 §2.1).
+    Name,
+    /// The same, and the question was for another type than A. RFC 8020: to a resolver this says
+    /// that there is no A record either.
+    NameOfOtherType,
+    /// The addresses are private: the host's, behind its NAT boxes.
+    Boxes {
+        /// The addresses.
+        hosts: Vec<Ipv4Addr>,
+        /// The TTL of their records, in seconds.
+        ttl: u32,
+    },
 }
 
 /// Decides about a reply (the payload of a UDP packet from port 53) on its way to the client.
 /// Whatever is unusual is passed: ordinary names must never break.
-pub fn classify(message: &[u8], policy: Policy) -> Class {
+pub fn classify(message: &[u8], policy: &Policy) -> Class {
     match follow_up(message, policy) {
         Ok(Some(follow_up)) => Class::Hold(follow_up),
         Ok(None) => Class::Pass(Counter::DnsPassed),
@@ -44,34 +75,83 @@ pub fn classify(message: &[u8], policy: Policy) -> Class {
     }
 }
 
-fn follow_up(octets: &[u8], policy: Policy) -> Result<Option<FollowUp>, MessageError> {
+fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, MessageError> {
     // The header alone decides about queries and errors, so most of those cost nothing.
-    if !is_plain_reply(&Header::parse(octets)?) {
+    if !is_plain_reply(&Header::parse(octets)?, policy) {
         return Ok(None);
     }
     let message = Message::parse(octets)?;
-    if !lacks_address(&message) || is_referral(&message) || is_protected(&message, policy)? {
+    let Some(lack) = lack(&message, policy) else { return Ok(None) };
+    if lack == Lack::Address && is_referral(&message) || is_protected(&message, policy)? {
         return Ok(None);
     }
+    let asked = message.question().name.clone();
     let target = chain::end(&message)?.name;
-    Ok(Some(FollowUp { asked: message.question().name.clone(), target }))
+    if let Lack::Boxes { .. } = lack
+        && !ends_with_addresses_of(&message, &target)
+    {
+        return Ok(None);
+    }
+    Ok(with_names(asked, target, lack, &policy.emulations))
 }
 
-/// Only NODATA qualifies (RFC 2308 §2.2): a name that owns a NAT record exists. Zones whose NAT
-/// records are emulated would let NXDOMAIN through here.
-fn is_plain_reply(header: &Header) -> bool {
+/// NODATA and addresses, and NXDOMAIN where NAT records are emulated: a name that owns a NAT record
+/// exists.
+fn is_plain_reply(header: &Header, policy: &Policy) -> bool {
     header.is_reply()
         && header.opcode() == OPCODE_QUERY
         && header.questions == 1
         && !header.is_truncated()
-        && header.rcode() == NOERROR
+        && match header.rcode() {
+            NOERROR => true,
+            NXDOMAIN => !policy.emulations.is_empty(),
+            _ => false,
+        }
 }
 
-fn lacks_address(message: &Message<'_>) -> bool {
+/// What the reply lacks; nothing if that cannot be helped.
+fn lack(message: &Message<'_>, policy: &Policy) -> Option<Lack> {
     let question = message.question();
-    question.qtype == rtype::A
-        && question.qclass == CLASS_IN
-        && message.of_type(Section::Answer, rtype::A).next().is_none()
+    let mut addresses = message.of_type(Section::Answer, rtype::A).peekable();
+    match (message.header().rcode(), question.qtype) {
+        _ if question.qclass != CLASS_IN => None,
+        (NXDOMAIN, _) if addresses.peek().is_some() => None,
+        (NXDOMAIN, rtype::A) => Some(Lack::Name),
+        (NXDOMAIN, _) => Some(Lack::NameOfOtherType),
+        (_, rtype::A) if addresses.peek().is_none() => Some(Lack::Address),
+        (_, rtype::A) if !policy.emulations.is_empty() => boxes(message, addresses),
+        _ => None,
+    }
+}
+
+/// Private addresses without the boxes in front of them. A public one always wins.
+fn boxes<'a>(message: &Message<'_>, addresses: impl Iterator<Item = &'a Record>) -> Option<Lack> {
+    let (mut hosts, mut ttl) = (Vec::new(), u32::MAX);
+    for record in addresses {
+        let host = message.address(record).filter(|&addr| is_private(addr))?;
+        hosts.push(host);
+        ttl = ttl.min(record.ttl);
+    }
+    Some(Lack::Boxes { hosts, ttl })
+}
+
+/// Whether all addresses belong to `owner` and nothing follows the first of them, so that one
+/// address can take the place of all.
+fn ends_with_addresses_of(message: &Message<'_>, owner: &Name) -> bool {
+    let is_address = |record: &&Record| record.rtype == rtype::A && record.class == CLASS_IN;
+    let mut rest = message.records(Section::Answer).skip_while(|record| !is_address(record));
+    rest.all(|record| is_address(&record) && record.owner == *owner)
+}
+
+/// Names that emulate a NAT record are not followed up themselves, or there would be no end.
+fn with_names(asked: Name, target: Name, lack: Lack, emulations: &Emulations) -> Option<FollowUp> {
+    if emulations.makes(&asked) || emulations.makes(&target) {
+        return None;
+    }
+    let has_host = matches!(lack, Lack::Boxes { .. });
+    let emulated = emulations.names(&target).filter(|names| (names.host == target) == has_host);
+    let worth_it = emulated.is_some() || lack == Lack::Address;
+    worth_it.then_some(FollowUp { asked, target, lack, emulated })
 }
 
 /// A reply that says which servers to ask instead is not NODATA (RFC 2308 §2.2). Only resolvers
@@ -83,7 +163,7 @@ fn is_referral(message: &Message<'_>) -> bool {
 
 /// Replies whose change the client would notice and refuse, or whose response code is an error
 /// that only the OPT record tells (RFC 6891 §6.1.3).
-fn is_protected(message: &Message<'_>, policy: Policy) -> Result<bool, MessageError> {
+fn is_protected(message: &Message<'_>, policy: &Policy) -> Result<bool, MessageError> {
     let validated = match message.opt()? {
         Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
         Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
@@ -106,11 +186,12 @@ mod tests {
     const MALFORMED: Class = Class::Pass(Counter::DnsMalformed);
 
     fn class(message: &Hickory) -> Class {
-        classify(&testing::octets(message), Policy::default())
+        classify(&testing::octets(message), &Policy::default())
     }
 
     fn held(target: &str) -> Class {
-        Class::Hold(FollowUp { asked: name(ASKED), target: name(target) })
+        let (asked, target) = (name(ASKED), name(target));
+        Class::Hold(FollowUp { asked, target, lack: Lack::Address, emulated: None })
     }
 
     fn changed(change: impl FnOnce(&mut Hickory)) -> Class {
@@ -213,7 +294,7 @@ mod tests {
     fn an_error_that_only_the_opt_record_tells_is_passed() {
         let opt = b"\0\0\x29\x04\xd0\x01\0\0\0\0\0";
         let octets = crafted([1, 0, 0, 1], &[QUESTION, opt].concat());
-        assert_eq!(classify(&octets, Policy::default()), PASSED);
+        assert_eq!(classify(&octets, &Policy::default()), PASSED);
     }
 
     #[test]
@@ -229,14 +310,14 @@ mod tests {
         assert_eq!(changed(trusting), held("b.example"));
         let mut message = testing::nodata();
         validating(&mut message);
-        let policy = Policy { change_validated: true };
-        assert_eq!(classify(&testing::octets(&message), policy), held("b.example"));
+        let policy = Policy { change_validated: true, ..Policy::default() };
+        assert_eq!(classify(&testing::octets(&message), &policy), held("b.example"));
     }
 
     #[test]
     fn a_signed_reply_is_passed() {
         let body = [QUESTION, b"\0\0\xfa\0\xff\0\0\0\0\0\0"].concat();
-        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), Policy::default()), PASSED);
+        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), &Policy::default()), PASSED);
     }
 
     #[test]
@@ -252,20 +333,20 @@ mod tests {
     #[test]
     fn nonsense_is_passed_and_counted() {
         for octets in [&b""[..], b"\x12\x34\x81\x80", &crafted([1, 1, 0, 0], QUESTION)] {
-            assert_eq!(classify(octets, Policy::default()), MALFORMED);
+            assert_eq!(classify(octets, &Policy::default()), MALFORMED);
         }
     }
 
     proptest! {
         #[test]
         fn any_octets_have_a_class(octets in prop::collection::vec(any::<u8>(), 0..600)) {
-            classify(&octets, Policy::default());
+            classify(&octets, &Policy::default());
         }
 
         #[test]
         fn any_body_has_a_class(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let octets = crafted([1, 2, 1, 1], &[QUESTION, &body].concat());
-            classify(&octets, Policy::default());
+            classify(&octets, &Policy::default());
         }
     }
 }

@@ -14,6 +14,6 @@ mod rewrite;
 mod testing;
 
 pub use accept::{Refusal, acceptable};
-pub use classify::{Class, FollowUp, Policy, classify};
+pub use classify::{Class, FollowUp, Lack, Policy, classify};
 pub use name::{Name, NameError};
-pub use rewrite::{RewriteError, rewrite, size_limit};
+pub use rewrite::{RewriteError, lift_denial, replace, rewrite, size_limit};

@@ -2,9 +2,9 @@
 //! it came.
 //!
 //! ```text
-//! header     ID, flags (AD cleared), counts
+//! header     ID, flags (AD cleared), counts; NXDOMAIN becomes NOERROR
 //! question   as it came, the case of every letter included
-//! answer     as it came, then one A record
+//! answer     as it came, then one A record; or that one instead of private addresses at its end
 //! authority  dropped: its SOA and denial proofs say that there is no such record (RFC 2308 §2.2)
 //! additional OPT and others as they came, but their owners are spelled out: pointers might lead into
 //!            what moved
@@ -21,6 +21,8 @@ use super::name::{NameError, Step, Walk, push_label};
 const PLAIN_LIMIT: usize = 512;
 /// AD in the fourth octet: "the server vouches for this" (RFC 4035 §3.2.3). It does not.
 const AD: u8 = 0x20;
+/// RCODE in the same octet (RFC 1035 §4.1.1).
+const RCODE: u8 = 0x0f;
 /// The highest offset that a compression pointer can name (RFC 1035 §4.1.4).
 const MAX_POINTER: usize = 0x3fff;
 /// Types whose RDATA may hold compressed names (RFC 3597 §4): NS, MD, MF, CNAME, SOA, MB, MG, MR,
@@ -72,14 +74,44 @@ pub fn rewrite(
     ttl: u32,
     limit: usize,
 ) -> Result<Vec<u8>, RewriteError> {
+    put(&Message::parse(message)?, mapped, ttl, limit)
+}
+
+/// The same for a reply that ends with addresses, which give way.
+pub fn replace(
+    message: &[u8],
+    mapped: Ipv4Addr,
+    ttl: u32,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
+    let mut message = Message::parse(message)?;
+    message.drop_last_answers(rtype::A);
+    put(&message, mapped, ttl, limit)
+}
+
+/// A reply that says only that the type asked for is not there (NODATA), instead of one that says
+/// that there is no such name.
+pub fn lift_denial(message: &[u8]) -> Result<Vec<u8>, RewriteError> {
     let message = Message::parse(message)?;
+    let mut out = message.octets().to_vec();
+    clear_flags(&mut out)?;
+    Ok(out)
+}
+
+fn put(
+    message: &Message<'_>,
+    mapped: Ipv4Addr,
+    ttl: u32,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
     if message.of_type(Section::Answer, rtype::A).next().is_some() {
         return Err(RewriteError::HasAddress);
     }
     let mut out = message.up_to_authority().to_vec();
-    push_address(&mut out, &chain::end(&message)?, mapped, ttl);
-    let additionals = push_additionals(&mut out, &message)?;
-    patch_header(&mut out, &message, additionals)?;
+    push_address(&mut out, &chain::end(message)?, mapped, ttl);
+    let additionals = push_additionals(&mut out, message)?;
+    patch_counts(&mut out, message, additionals)?;
+    clear_flags(&mut out)?;
     if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
 }
 
@@ -131,19 +163,25 @@ fn push_spelled_out(out: &mut Vec<u8>, octets: &[u8], at: usize) -> Result<usize
     }
 }
 
-/// One answer more, no authority, the additional records that are left, nobody's word for it.
-fn patch_header(
+/// One answer more, no authority, the additional records that are left.
+fn patch_counts(
     out: &mut [u8],
     message: &Message<'_>,
     additionals: u16,
 ) -> Result<(), RewriteError> {
-    let answers =
-        message.header().answers.checked_add(1).ok_or(RewriteError::TooLarge(out.len()))?;
+    let answers = message.records(Section::Answer).count() + 1;
+    let answers = u16::try_from(answers).map_err(|_| RewriteError::TooLarge(out.len()))?;
     let header = out.get_mut(..HEADER_OCTETS).ok_or(MessageError::Truncated)?;
-    header[3] &= !AD;
     header[6..8].copy_from_slice(&answers.to_be_bytes());
     header[8..10].fill(0);
     header[10..12].copy_from_slice(&additionals.to_be_bytes());
+    Ok(())
+}
+
+/// Nobody vouches for it, and there is no error.
+fn clear_flags(out: &mut [u8]) -> Result<(), RewriteError> {
+    let flags = out.get_mut(3).ok_or(MessageError::Truncated)?;
+    *flags &= !(AD | RCODE);
     Ok(())
 }
 

@@ -233,6 +233,11 @@ impl Emulations {
         Self(emulations)
     }
 
+    /// Whether nothing is emulated.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The names that emulate the NAT record of `name`. The most specific zone counts.
     pub fn names(&self, name: &Name) -> Option<Names> {
         let zones = self.0.iter().filter_map(|one| Some((one, one.zone_of(name)?)));

@@ -88,7 +88,7 @@ impl Bench {
             match output {
                 Output::Lookup(key) => seen.lookups.push(key),
                 Output::Release { id, .. } => seen.verdicts.push((id, None)),
-                Output::Rewritten { id, octets } => {
+                Output::Rewritten { id, octets, .. } => {
                     seen.verdicts.push((id, Some(address_in(&octets))));
                 }
                 Output::Count(_) => {}
@@ -123,7 +123,7 @@ fn server() -> Server {
 }
 
 fn key(of: &str) -> LookupKey {
-    LookupKey { server: server(), name: name(of) }
+    LookupKey { server: server(), name: name(of), wanted: Wanted::Nat }
 }
 
 fn found(paths: &[&str], ttl: u32) -> NatAnswer {
@@ -497,7 +497,7 @@ fn the_silent_server_heard_of_first_makes_room() {
     let mut bench = Bench::new();
     for number in 0..=MAX_SERVERS {
         let addr = Ipv4Addr::from(0xc000_0200 + number as u32).into();
-        let key = LookupKey { server: Server::new(addr, 0), name: name("b.example") };
+        let key = LookupKey { server: Server::new(addr, 0), ..key("b.example") };
         bench.answer(&key, NatAnswer::Silent);
     }
     assert_eq!(bench.seen().counters, [Counter::DnsEvicted]);
