@@ -175,11 +175,13 @@ fn is_protected(message: &Message<'_>, policy: &Policy) -> Result<bool, MessageE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::emulation::Emulation;
     use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
     use hickory_resolver::proto::op::{
         Message as Hickory, MessageType, OpCode, Query, ResponseCode,
     };
-    use hickory_resolver::proto::rr::{DNSClass, RecordType};
+    use hickory_resolver::proto::rr::rdata::A;
+    use hickory_resolver::proto::rr::{DNSClass, RData, Record, RecordType};
     use proptest::prelude::*;
 
     const PASSED: Class = Class::Pass(Counter::DnsPassed);
@@ -337,16 +339,163 @@ mod tests {
         }
     }
 
+    /// Two boxes in front of the names of example.org, whose addresses are elsewhere; one box in
+    /// front of example.net, whose names have the private addresses themselves.
+    fn emulating() -> Policy {
+        let emulation = |zone: &str, host: &str, boxes: &[&str]| {
+            let boxes = boxes.iter().map(|text| text.parse().expect("a box")).collect();
+            Emulation::new(vec![name(zone)], host.parse().expect("a host"), boxes)
+                .expect("an emulation")
+        };
+        let emulations = vec![
+            emulation(
+                "example.org",
+                "{label}-in.{parent}",
+                &["{label}-nat1.{parent}", "{label}-nat2.{parent}"],
+            ),
+            emulation("example.net", "{name}", &["nat1.{name}"]),
+        ];
+        Policy { emulations: Emulations::new(emulations), ..Policy::default() }
+    }
+
+    fn emulated(asked: &str, change: impl FnOnce(&mut Hickory)) -> Class {
+        let mut message = testing::nodata();
+        message.queries[0].set_name(testing::hickory_name(asked));
+        change(&mut message);
+        classify(&testing::octets(&message), &emulating())
+    }
+
+    fn no_such_name(message: &mut Hickory) {
+        message.metadata.response_code = ResponseCode::NXDomain;
+    }
+
+    fn private(owner: &str) -> Record {
+        testing::record(owner, RData::A(A::new(192, 168, 0, 2)))
+    }
+
+    fn follow(asked: &str, target: &str, lack: Lack, emulated: Option<Names>) -> Class {
+        let (asked, target) = (name(asked), name(target));
+        Class::Hold(FollowUp { asked, target, lack, emulated })
+    }
+
+    fn of_org() -> Option<Names> {
+        let boxes = ["b-nat1.example.org", "b-nat2.example.org"].map(|one| (name(one), 100));
+        Some(Names { host: name("b-in.example.org"), boxes: boxes.into() })
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_may_be_emulated_in_its_zone_only() {
+        let held = follow("b.example.org", "b.example.org", Lack::Name, of_org());
+        assert_eq!(emulated("B.example.org", no_such_name), held);
+        assert_eq!(emulated("b.example.com", no_such_name), PASSED);
+        // The name itself would have to have the host's address.
+        assert_eq!(emulated("b.example.net", no_such_name), PASSED);
+    }
+
+    #[test]
+    fn a_name_without_address_may_have_either() {
+        let held = follow("b.example.org", "b.example.org", Lack::Address, of_org());
+        assert_eq!(emulated("b.example.org", |_| ()), held);
+        let nat_record_only = follow("b.example.net", "b.example.net", Lack::Address, None);
+        assert_eq!(emulated("b.example.net", |_| ()), nat_record_only);
+    }
+
+    #[test]
+    fn the_end_of_the_aliases_counts() {
+        let alias = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(cname("www.example.com", "b.example.org"));
+        };
+        let held = follow("www.example.com", "b.example.org", Lack::Name, of_org());
+        assert_eq!(emulated("www.example.com", alias), held);
+        let away = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(cname("b.example.org", "b.example.com"));
+        };
+        assert_eq!(emulated("b.example.org", away), PASSED);
+    }
+
+    #[test]
+    fn a_resolver_that_asks_for_another_type_shall_not_deny_the_name() {
+        let aaaa = |m: &mut Hickory| {
+            no_such_name(m);
+            m.queries[0].set_query_type(RecordType::AAAA);
+        };
+        let held = follow("b.example.org", "b.example.org", Lack::NameOfOtherType, of_org());
+        assert_eq!(emulated("b.example.org", aaaa), held);
+        assert_eq!(emulated("b.example.com", aaaa), PASSED);
+        let nodata = |m: &mut Hickory| _ = m.queries[0].set_query_type(RecordType::AAAA);
+        assert_eq!(emulated("b.example.org", nodata), PASSED);
+    }
+
+    #[test]
+    fn a_private_address_is_the_host_s_where_the_name_is_the_host() {
+        let two = |m: &mut Hickory| {
+            m.add_answer(cname("b.example.net", "c.example.net"));
+            m.add_answer(private("c.example.net"));
+            m.add_answer(private("C.example.net"));
+        };
+        let hosts = vec![Ipv4Addr::new(192, 168, 0, 2); 2];
+        let boxes = vec![(name("nat1.c.example.net"), 100)];
+        let names = Some(Names { host: name("c.example.net"), boxes });
+        let lack = Lack::Boxes { hosts, ttl: 300 };
+        assert_eq!(
+            emulated("b.example.net", two),
+            follow("b.example.net", "c.example.net", lack, names)
+        );
+        for other in ["b.example.org", "b.example.com"] {
+            let one = |m: &mut Hickory| _ = m.add_answer(private(other));
+            assert_eq!(emulated(other, one), PASSED, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_always_wins() {
+        let b = "b.example.net";
+        let public = |m: &mut Hickory| _ = m.add_answer(testing::a(b, 1));
+        assert_eq!(emulated(b, public), PASSED);
+        let mixed = |m: &mut Hickory| {
+            m.add_answer(private(b));
+            m.add_answer(testing::a(b, 1));
+        };
+        assert_eq!(emulated(b, mixed), PASSED);
+        let of_another = |m: &mut Hickory| _ = m.add_answer(private("c.example.net"));
+        assert_eq!(emulated(b, of_another), PASSED);
+        let denied = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(testing::a("b.example.org", 1));
+        };
+        assert_eq!(emulated("b.example.org", denied), PASSED);
+        let more_behind = |m: &mut Hickory| {
+            m.add_answer(private(b));
+            m.add_answer(testing::aaaa(b));
+        };
+        assert_eq!(emulated(b, more_behind), PASSED);
+    }
+
+    /// The daemon's own questions: without this there would be no end.
+    #[test]
+    fn names_that_emulate_are_never_followed_up() {
+        for made in ["b-nat1.example.org", "b-in.example.org", "b-nat2.c.example.org"] {
+            assert_eq!(emulated(made, no_such_name), PASSED);
+            assert_eq!(emulated(made, |_| ()), PASSED);
+            let alias = |m: &mut Hickory| _ = m.add_answer(cname("x.example.org", made));
+            assert_eq!(emulated("x.example.org", alias), PASSED);
+        }
+        let made = "nat1.b.example.net";
+        assert_eq!(emulated(made, |m| _ = m.add_answer(private(made))), PASSED);
+    }
+
     proptest! {
         #[test]
         fn any_octets_have_a_class(octets in prop::collection::vec(any::<u8>(), 0..600)) {
-            classify(&octets, &Policy::default());
+            classify(&octets, &emulating());
         }
 
         #[test]
         fn any_body_has_a_class(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let octets = crafted([1, 2, 1, 1], &[QUESTION, &body].concat());
-            classify(&octets, &Policy::default());
+            classify(&octets, &emulating());
         }
     }
 }

@@ -189,7 +189,7 @@ fn clear_flags(out: &mut [u8]) -> Result<(), RewriteError> {
 mod tests {
     use super::*;
     use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
-    use hickory_resolver::proto::op::Message as Hickory;
+    use hickory_resolver::proto::op::{Message as Hickory, ResponseCode};
     use hickory_resolver::proto::rr::{RData, RecordType};
     use proptest::prelude::*;
 
@@ -323,10 +323,55 @@ mod tests {
         assert_eq!(rewrite(&octets, MAPPED, TTL, 512), Err(malformed));
     }
 
+    #[test]
+    fn a_name_that_was_denied_exists() {
+        let mut message = testing::nodata();
+        message.metadata.response_code = ResponseCode::NXDomain;
+        let after = changed(&message);
+        assert_eq!(after.metadata.response_code, ResponseCode::NoError);
+        assert_address(&after, ASKED);
+    }
+
+    #[test]
+    fn private_addresses_give_way() {
+        let mut message = testing::nodata();
+        message.add_answer(cname(ASKED, "c.example"));
+        message.add_answer(testing::a("c.example", 1));
+        message.add_answer(testing::a("c.example", 2));
+        message.add_additional(testing::a("c.example", 3));
+        let octets = replace(&testing::octets(&message), MAPPED, TTL, 512).expect("replaced");
+        let after = Hickory::from_vec(&octets).expect("hickory reads it");
+        assert_eq!(after.answers.len(), 2);
+        assert_eq!(after.answers[0], message.answers[0]);
+        assert_address(&after, "c.example");
+        assert_eq!(after.additionals, message.additionals);
+    }
+
+    #[test]
+    fn addresses_before_other_records_stay() {
+        let mut message = testing::empty();
+        message.add_answer(testing::a(ASKED, 1));
+        message.add_answer(testing::aaaa(ASKED));
+        let octets = testing::octets(&message);
+        assert_eq!(replace(&octets, MAPPED, TTL, 512), Err(RewriteError::HasAddress));
+    }
+
+    #[test]
+    fn a_denial_of_the_name_becomes_one_of_the_type() {
+        let mut message = testing::nodata();
+        message.metadata.response_code = ResponseCode::NXDomain;
+        message.metadata.authentic_data = true;
+        let octets = lift_denial(&testing::octets(&message)).expect("a reply");
+        message.metadata.response_code = ResponseCode::NoError;
+        message.metadata.authentic_data = false;
+        assert_eq!(octets, testing::octets(&message));
+    }
+
     /// A valid reply with aliases, authority and additional records, then changed at random.
     fn mutated() -> impl Strategy<Value = Vec<u8>> {
         let mut message = testing::nodata();
         message.add_answer(cname(ASKED, "c.example"));
+        message.add_answer(testing::a("c.example", 1));
         message.add_authority(testing::ns("example", "ns.example"));
         message.add_additional(testing::a("ns.example", 1));
         let valid = testing::octets(&message);
@@ -362,7 +407,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_changed_reply_is_a_reply(octets in mutated()) {
-            if let Ok(after) = rewrite(&octets, MAPPED, TTL, 65535) {
+            if let Ok(after) = replace(&octets, MAPPED, TTL, 65535) {
                 assert_rewritten(&octets, &after);
                 prop_assert!(rewrite(&after, MAPPED, TTL, 65535) == Err(RewriteError::HasAddress));
             }

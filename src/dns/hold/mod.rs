@@ -4,6 +4,7 @@
 //! A packet waits for `patience` at most and is then passed on as it came; its question goes on,
 //! and a late answer serves the next reply. Nothing here blocks, and every table has a cap.
 
+mod change;
 mod expiring;
 mod inquiry;
 mod lookup;
@@ -12,14 +13,14 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use self::change::changed;
 use self::expiring::Expiring;
 use self::inquiry::{Inquiry, Joined, Known, Outcome};
 use self::lookup::{Answer, sound_ttl};
 pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
 use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::packet::Packet;
-use super::{Class, FollowUp, Lack, Name, Policy, RewriteError};
-use super::{classify, lift_denial, replace, rewrite, size_limit};
+use super::{Class, FollowUp, Name, Policy, classify};
 use crate::counters::Counter;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
@@ -392,7 +393,8 @@ impl Hold {
         let Some(paths) = paths else { return self.release(waiting.id, Counter::DnsNoRecord) };
         let ttl = (end.since(now).as_secs() as u32).min(self.settings.max_mapped_ttl);
         let asked = &waiting.about.asked;
-        match changed(waiting, ttl, |ttl| around.map(asked, &paths, ttl, now)) {
+        let map = || around.map(asked, &paths, ttl, now);
+        match changed(&waiting.octets, &waiting.about.lack, ttl, map) {
             Ok((octets, counter)) => {
                 self.count_many(Counter::DnsEmulated, usize::from(emulated));
                 self.outputs.push_back(Output::Rewritten { id: waiting.id, octets, counter });
@@ -412,31 +414,6 @@ impl Hold {
     fn count_many(&mut self, counter: Counter, count: usize) {
         self.outputs.extend(std::iter::repeat_n(Output::Count(counter), count));
     }
-}
-
-/// The packet with a mapped address in it, or without its denial, and what it has become; or why
-/// it stays as it is.
-fn changed(
-    waiting: &Waiting,
-    ttl: u32,
-    map: impl FnOnce(u32) -> Option<Ipv4Addr>,
-) -> Result<(Vec<u8>, Counter), Counter> {
-    let packet = Packet::parse(&waiting.octets).map_err(|_| Counter::DnsMalformed)?;
-    let message = packet.message();
-    let limit = size_limit(message);
-    let mapped = || map(ttl).ok_or(Counter::MappingsFull);
-    let (changed, counter) = match waiting.about.lack {
-        Lack::NameOfOtherType => (lift_denial(message), Counter::DnsDenialLifted),
-        Lack::Boxes { .. } => (replace(message, mapped()?, ttl, limit), Counter::DnsMapped),
-        Lack::Address | Lack::Name => (rewrite(message, mapped()?, ttl, limit), Counter::DnsMapped),
-    };
-    let message = changed.map_err(|error| match error {
-        RewriteError::Malformed(_) => Counter::DnsMalformed,
-        RewriteError::HasAddress => Counter::DnsPassed,
-        RewriteError::TooLarge(_) => Counter::DnsTooLarge,
-    })?;
-    let octets = packet.with_message(&message).map_err(|_| Counter::DnsTooLarge)?;
-    Ok((octets, counter))
 }
 
 #[cfg(test)]
