@@ -36,6 +36,7 @@ counters! {
     GatewayDecapsulated "gateway_decapsulated" "Tunnel packets forwarded to exported hosts."
     GatewayEncapsulated "gateway_encapsulated" "Replies of exported hosts, sent back through a tunnel."
     ClientErrorDelivered "client_error_delivered" "ICMP errors about packets sent through a tunnel, delivered to applications here."
+    ClientErrorSpared "client_error_spared" "ICMP errors about one of several paths, kept from the application: its next packet takes another path."
     ClientErrorSent "client_error_sent" "ICMP errors of this host about tunnel packets delivered here, sent through the tunnel."
     GatewayErrorForwarded "gateway_error_forwarded" "ICMP errors of clients, or about packets to them, forwarded to exported hosts."
     GatewayErrorSent "gateway_error_sent" "ICMP errors about packets of clients, sent back through a tunnel."
@@ -74,6 +75,7 @@ counters! {
     GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."
+    FlowsRerouted "flows_rerouted" "Unanswered flows that went on through another path of their name."
     // DNS.
     DnsPassed "dns_passed" "DNS replies passed on as they came, at once."
     DnsHeld "dns_held" "DNS replies that waited for the NAT record of their name, or for what emulates it."

@@ -3,4 +3,5 @@
 mod errors;
 mod hostile;
 mod net;
+mod paths;
 mod scenarios;
