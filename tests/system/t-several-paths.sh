@@ -35,7 +35,7 @@ ip -n "$PREFIX-Z" route add default via 203.0.113.254
 nat_rules Z
 accept_tunnelled Z
 # B's answers have to come back here, though Y is its router.
-on Z nft add rule ip site postrouting oifname lan masquerade
+on Z nft add rule ip site postrouting ct mark and 0x04000000 != 0 oifname lan masquerade
 nattt_gateway Y
 nattt_gateway Z
 nattt_client A
