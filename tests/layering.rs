@@ -15,7 +15,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("path", &[]),
     ("wire", &[]),
-    ("config", &["path"]),
+    ("config", &["dns", "path"]),
     ("mapping", &["path", "time"]),
     ("dns", &["counters", "path", "time"]),
     ("record", &["dns", "path"]),

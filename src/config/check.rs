@@ -47,7 +47,7 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
 }
 
 /// The file's text, from which errors quote.
-struct Source<'a>(&'a str);
+pub(super) struct Source<'a>(pub(super) &'a str);
 
 impl Source<'_> {
     fn client(&self, raw: raw::Client, arrivals: &[&String]) -> Result<Client, ConfigError> {
@@ -66,6 +66,7 @@ impl Source<'_> {
             // A Linux NAT box forgets an unanswered UDP flow after 30 s.
             keepalive: self.seconds(raw.keepalive_s, 1..=120, 20)?,
             quarantine: self.seconds(raw.quarantine_s, 0..=604_800, 3600)?,
+            emulations: self.emulations(raw.emulation)?,
         })
     }
 
@@ -203,7 +204,7 @@ impl Source<'_> {
     }
 
     /// A list that must be there and have an entry.
-    fn required<R, T>(
+    pub(super) fn required<R, T>(
         &self,
         raw: Option<Spanned<Vec<Spanned<R>>>>,
         section: &std::ops::Range<usize>,
@@ -227,7 +228,7 @@ impl Source<'_> {
         raw.iter().map(one).collect()
     }
 
-    fn wrong<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.0, value.span(), message)
     }
 }
@@ -272,7 +273,7 @@ fn pool(pool: Ipv4Net) -> Result<Ipv4Net, String> {
 }
 
 /// A zone's name in lower case without its final dot.
-fn zone(text: &str) -> Result<String, String> {
+pub(super) fn zone(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let label = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len())

@@ -5,6 +5,7 @@
 //! gateway role opens to the world: its interfaces and exports.
 
 mod check;
+mod emulation;
 mod error;
 mod export;
 mod raw;
@@ -19,6 +20,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+
+use crate::dns::emulation::Emulation;
 
 /// The packaged configuration file, which documents every setting.
 pub const PACKAGED: &str = include_str!("../../packaging/nattt.toml");
@@ -70,6 +73,8 @@ pub struct Client {
     pub keepalive: Duration,
     /// How long an address that is no longer used is given to no other path.
     pub quarantine: Duration,
+    /// Where A records emulate NAT records; no zone is in two of them.
+    pub emulations: Vec<Emulation>,
 }
 
 /// The gateway role.

@@ -59,6 +59,7 @@ struct Progress {
     saved_at: Duration,
     filled: Option<u64>,
     evicted: u64,
+    rerouted: u64,
     rules_checked: Duration,
     repair_asked: Option<Duration>,
     ticked: Duration,
@@ -130,10 +131,11 @@ impl Housekeeping {
 
     fn tick(&self, progress: &mut Progress) {
         let now = self.clock.now();
-        let mut evicted = 0;
+        let (mut evicted, mut rerouted) = (0, 0);
         if let Some(client) = &self.roles.client {
             client.expire(now);
             evicted += client.evicted();
+            rerouted = client.rerouted_flows();
             for keepalive in client.keepalives(now) {
                 match self.network.send(&keepalive) {
                     Ok(()) => self.counters.add(Counter::KeepalivesSent),
@@ -150,6 +152,8 @@ impl Housekeeping {
         }
         self.counters.add_many(Counter::FlowsEvicted, evicted - progress.evicted);
         progress.evicted = evicted;
+        self.counters.add_many(Counter::FlowsRerouted, rerouted - progress.rerouted);
+        progress.rerouted = rerouted;
         for notice in progress.notices.due(&self.counters, progress.ticked) {
             log::warn!("{notice}");
         }

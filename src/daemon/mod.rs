@@ -43,6 +43,7 @@ pub use roles::Roles;
 
 use crate::config::{self, Config};
 use crate::counters::Counters;
+use crate::dns::Policy;
 use crate::mapping::{Mappings, State};
 use crate::os::clock::Clock;
 use crate::os::control::{GROUP, Server};
@@ -258,6 +259,8 @@ impl Shared {
             .map_err(|e| Error::System("starting lookups", e))?;
         let Self { mappings, network, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
+        let settings = dns::settings(client);
+        let policy = settings.policy.clone();
         let (number, around) = (holder.number(), dns::Around { mappings, network });
         let holder = dns::Holder {
             queue: holder,
@@ -265,7 +268,7 @@ impl Shared {
             answers,
             wake,
             around,
-            settings: dns::settings(client),
+            settings,
             counters,
             handover: Arc::clone(&handover),
             clock,
@@ -277,19 +280,19 @@ impl Shared {
             asker.run();
             Ok(())
         })?);
-        self.sorter(sorter, config.queues.dns(), handover)
+        self.sorter((sorter, config.queues.dns()), policy, handover)
     }
 
     /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
     fn sorter(
         &self,
-        queue: DnsQueue,
-        number: u16,
+        (queue, number): (DnsQueue, u16),
+        policy: Policy,
         handover: Arc<dns::Handover>,
     ) -> Result<(), Error> {
         let Self { counters, stop, .. } = self.clone();
         let failure = FailAtEnd("dns", Arc::clone(&stop));
-        let mut sorter = dns::Sorter { queue, counters, handover, stop };
+        let mut sorter = dns::Sorter { queue, policy, counters, handover, stop };
         self.spawn("dns", move || {
             let FailAtEnd(_, stop) = &failure;
             if let Err(error) = sorter.run() {

@@ -8,6 +8,7 @@ use std::sync::atomic::{
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::health::Health;
 use crate::path::PathSet;
 use crate::time::Time;
 
@@ -48,6 +49,7 @@ const RETIRED: u32 = u32::MAX;
 pub struct Mapping {
     addr: Ipv4Addr,
     paths: PathSet,
+    health: Health,
     /// Newest first; at most [`MAX_NAMES`].
     names: Mutex<Vec<String>>,
     /// Live flows, or [`RETIRED`].
@@ -72,6 +74,11 @@ impl Mapping {
     /// The paths to the host it stands for.
     pub fn paths(&self) -> &PathSet {
         &self.paths
+    }
+
+    /// Which of them answer, by their index. It is not saved.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The names that led to it in presentation form, newest first.
@@ -132,6 +139,7 @@ impl Mapping {
     pub(super) fn new(addr: Ipv4Addr, paths: PathSet) -> Self {
         Self {
             addr,
+            health: Health::new(paths.paths().len()),
             paths,
             names: Mutex::default(),
             flows: AtomicU32::new(0),

@@ -5,10 +5,12 @@
 //! still holds the address must never reach somebody else's host.
 
 mod entry;
+mod health;
 mod pool;
 mod state;
 mod table;
 
 pub use entry::{MAX_NAMES, Mapping};
+pub use health::{Health, RETRY, Standing};
 pub use state::{Skipped, State, StateError};
 pub use table::{Exhausted, MAX_TTL, Mappings};

@@ -146,11 +146,10 @@ impl<E: Environment> Client<E> {
         bytes: &mut [u8],
         now: Time,
     ) -> Fate {
-        let delivered = self.deliver_error(way, error, bytes, now);
-        delivered.map_or(Fate::Dropped(Counter::IcmpError), |skip| Fate::Decapsulated {
-            skip,
-            counter: Counter::ClientErrorDelivered,
-        })
+        match self.deliver_error(way, error, bytes, now) {
+            Ok(skip) => Fate::Decapsulated { skip, counter: Counter::ClientErrorDelivered },
+            Err(counter) => Fate::Dropped(counter),
+        }
     }
 
     fn deliver_error(
@@ -159,9 +158,13 @@ impl<E: Environment> Client<E> {
         error: &Datagram,
         bytes: &mut [u8],
         now: Time,
-    ) -> Option<usize> {
-        let icmp = IcmpError::parse(error, bytes)?;
-        let Subject { flow, levels, quoted } = self.subject(way, icmp.quote(bytes))?;
+    ) -> Result<usize, Counter> {
+        let icmp = IcmpError::parse(error, bytes).ok_or(Counter::IcmpError)?;
+        let subject = self.subject(way, icmp.quote(bytes)).ok_or(Counter::IcmpError)?;
+        if self.concerns_path(&subject, &icmp, bytes, now) {
+            return Err(Counter::ClientErrorSpared);
+        }
+        let Subject { flow, levels, quoted } = subject;
         let (application, mapped) = (flow.key.application, flow.key.mapped);
         let ends = Ends {
             src: self.reporter(&flow, error.src.addr),
@@ -170,16 +173,40 @@ impl<E: Environment> Client<E> {
             quoted_dst: mapped,
         };
         if flow.expires() <= now {
-            return None;
+            return Err(Counter::IcmpError);
         }
         if quoted {
-            return icmp.translate(bytes, levels, &ends);
+            return icmp.translate(bytes, levels, &ends).ok_or(Counter::IcmpError);
         }
         // Too little to tell a forger (RFC 5927 §7.2), and no honest router sends it: DF is clear.
         if icmp.is_about_mtu(bytes) {
-            return None;
+            return Err(Counter::IcmpError);
         }
-        Some(icmp.quote_instead(bytes, levels, &flow.last_packet.quote(&flow), &ends))
+        Ok(icmp.quote_instead(bytes, levels, &flow.last_packet.quote(&flow), &ends))
+    }
+
+    /// Notes what an error tells about the flow's path. Says whether it is to be kept from the
+    /// application: a connection attempt would end, though its next packet takes another path.
+    fn concerns_path(
+        &self,
+        subject: &Subject<E::Lease>,
+        icmp: &IcmpError,
+        bytes: &[u8],
+        now: Time,
+    ) -> bool {
+        let Subject { flow, levels, .. } = subject;
+        let about_tunnel = *levels > 0;
+        if flow.expires() <= now {
+            false
+        } else if icmp.is_about_host(bytes) || about_tunnel && icmp.is_about_reach(bytes) {
+            flow.path_failed(now)
+        } else {
+            if !about_tunnel {
+                // It came through all boxes.
+                flow.mapping.health().answered(flow.path_index, now);
+            }
+            false
+        }
     }
 
     /// Goes through the quote from its outermost header inwards, until it names a flow or ends.

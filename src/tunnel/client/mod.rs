@@ -3,6 +3,7 @@
 
 mod errors;
 mod outer_port;
+mod paths;
 mod restore;
 
 use std::collections::HashSet;
@@ -27,6 +28,7 @@ use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
 use errors::{LastPacket, Way};
 use outer_port::ServedPorts;
 pub use outer_port::{OuterPort, ServedPort};
+use paths::Outset;
 
 /// The payload of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
@@ -72,6 +74,7 @@ pub struct Client<E: Environment> {
     /// For errors that quote no more than the outer header.
     by_port: ShardedMap<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
+    rerouted: AtomicU64,
 }
 
 /// The host whose application it is: one that this host serves, or, if `None`, this host. A served
@@ -128,6 +131,10 @@ pub struct Flow<L> {
     wire: WireKey,
     transport: Transport,
     path: Path,
+    /// Which of the mapping's paths that is.
+    path_index: usize,
+    /// When it began to wait for its first answer.
+    began: AtomicU64,
     lease: Arc<OuterPort<L>>,
     source: AtomicU32,
     epoch: AtomicU64,
@@ -155,7 +162,8 @@ impl<E: Environment> Client<E> {
         let flows = FlowTable::new(settings.max_flows);
         let (ports, by_port) = (Sharded::new(), Sharded::new());
         let (served_ports, ids) = (ServedPorts::new(), Identifications::new());
-        Self { settings, env, mappings, flows, ports, served_ports, by_port, ids }
+        let rerouted = AtomicU64::new(0);
+        Self { settings, env, mappings, flows, ports, served_ports, by_port, ids, rerouted }
     }
 
     /// A packet that an application sends to an address of the pool.
@@ -185,7 +193,7 @@ impl<E: Environment> Client<E> {
             Ok(flow) => flow,
             Err(counter) => return Fate::Rejected(counter),
         };
-        flow.lifetime.note(datagram.transport, Direction::Forward, now);
+        flow.note_sent(datagram.transport, now);
         flow.last_sent.store(now.as_millis(), Relaxed);
         flow.sent.add(&datagram);
         self.renew_source(&flow);
@@ -271,6 +279,7 @@ impl<E: Environment> Client<E> {
             return Fate::Dropped(Counter::Congestion);
         }
         flow.lifetime.note(inner.transport, Direction::Reverse, now);
+        flow.mapping.health().answered(flow.path_index, now);
         flow.received.add(inner);
         mss::clamp(inner, bytes, self.segment_limit(flow));
         inner.readdress(bytes, flow.key.mapped, flow.key.application);
@@ -287,7 +296,7 @@ impl<E: Environment> Client<E> {
         let key =
             AppKey { protocol: datagram.protocol, application: datagram.src, mapped: datagram.dst };
         match self.flows.forward(&key) {
-            Some(flow) => Ok(flow),
+            Some(flow) => self.rerouted(flow, datagram.transport, now),
             None => self.open(key, served, datagram.transport, now),
         }
     }
@@ -300,18 +309,26 @@ impl<E: Environment> Client<E> {
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
-        let path = mapping.paths().paths()[0].clone();
-        let first = path.first();
-        if self.env.is_own(first.addr) {
-            return Err(Counter::ClientLoop);
-        }
-        let epoch = self.env.route_epoch();
-        let own_source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
-        let source = served.unwrap_or(own_source);
-        let lease = self.lease(key, served, preferred_port(&key)).ok_or(Counter::ClientNoPort)?;
+        let way = self.way(&mapping, PortKey::of(&key), now)?;
+        self.open_on(mapping, way, (key, served), transport, now)
+    }
+
+    fn open_on(
+        &self,
+        mapping: Arc<Mapping>,
+        way: Outset,
+        (key, served): (AppKey, Served),
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let Outset { path_index, source, epoch } = way;
+        let source = served.unwrap_or(source);
+        let path = mapping.paths().paths()[path_index].clone();
+        let lease = self.lease(PortKey::of(&key), served, preferred_port(&key));
+        let lease = lease.ok_or(Counter::ClientNoPort)?;
         let wire = WireKey {
             served,
-            hop: endpoint(first),
+            hop: endpoint(path.first()),
             port: lease.port(),
             levels: path.hops().len(),
             protocol: key.protocol,
@@ -327,6 +344,8 @@ impl<E: Environment> Client<E> {
             wire,
             transport,
             path,
+            path_index,
+            began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
             epoch: AtomicU64::new(epoch),
@@ -366,11 +385,10 @@ impl<E: Environment> Client<E> {
 
     fn lease(
         &self,
-        key: AppKey,
+        key: PortKey,
         served: Served,
         preferred: u16,
     ) -> Option<Arc<OuterPort<E::Lease>>> {
-        let key = PortKey { protocol: key.protocol, application: key.application };
         let mut ports = self.ports.write(&key);
         if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
             return Some(lease);
@@ -414,8 +432,9 @@ impl<E: Environment> Client<E> {
         mss::largest_segment(self.settings.mtu, flow.wire.levels)
     }
 
-    /// Removes what has expired; call it about once a second.
+    /// Removes what has expired, and notes which paths stay silent; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
+        self.flows.each(|_, flow| _ = flow.has_given_up(now));
         let removed = self.flows.expire(now);
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -468,9 +487,20 @@ impl<E: Environment> Client<E> {
         self.flows.evicted()
     }
 
+    /// How many flows went on through another path.
+    pub fn rerouted_flows(&self) -> u64 {
+        self.rerouted.load(Relaxed)
+    }
+
     /// Visits every flow.
     pub fn each_flow(&self, mut visit: impl FnMut(&Flow<E::Lease>)) {
         self.flows.each(|_, flow| visit(flow));
+    }
+}
+
+impl PortKey {
+    fn of(key: &AppKey) -> Self {
+        Self { protocol: key.protocol, application: key.application }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::errors::LastPacket;
-use super::{AppKey, Client, Environment, Flow, WireKey, endpoint};
+use super::{AppKey, Client, Environment, Flow, PortKey, WireKey, endpoint};
 use crate::time::Time;
 use crate::tunnel::common::Traffic;
 use crate::tunnel::lifetime::Lifetime;
@@ -27,11 +27,11 @@ impl<E: Environment> Client<E> {
     fn restored(&self, saved: SavedClient, slack: Duration, now: Time) -> Option<Flow<E::Lease>> {
         let SavedClient { protocol, application, mapped, served, port, source, life, path } = saved;
         let mapping = self.mappings.lookup(mapped.addr)?;
-        let known = mapping.paths().paths().contains(&path);
+        let path_index = mapping.paths().paths().iter().position(|known| *known == path)?;
         let served = served.then_some(application.addr);
         let key = AppKey { protocol, application, mapped };
-        let lease = self.lease(key, served, port)?;
-        if !known || lease.port() != port || !mapping.pin() {
+        let lease = self.lease(PortKey::of(&key), served, port)?;
+        if lease.port() != port || !mapping.pin() {
             return None;
         }
         let wire = WireKey {
@@ -49,6 +49,8 @@ impl<E: Environment> Client<E> {
             wire,
             transport: Transport::of_flow(protocol),
             path,
+            path_index,
+            began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
             // The route is asked for with the first packet.

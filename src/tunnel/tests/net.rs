@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) source: Arc<Mutex<Option<Ipv4Addr>>>,
     pub(super) epoch: Arc<AtomicU64>,
     pub(super) taken: Arc<Mutex<HashSet<u16>>>,
+    /// Boxes to which there is no route.
+    pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
 }
 
 pub(super) struct Reserved {
@@ -72,8 +74,9 @@ impl Addresses for World {
 impl Environment for World {
     type Lease = Reserved;
 
-    fn source_for(&self, _hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        *self.source.lock().expect("no panic")
+    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
+        let reachable = !self.unreachable.lock().expect("no panic").contains(&hop);
+        self.source.lock().expect("no panic").filter(|_| reachable)
     }
 
     fn route_epoch(&self) -> u64 {
@@ -118,7 +121,13 @@ impl Peer {
 
     /// The mapped address of a path.
     pub(super) fn map(&self, path: &str) -> Ipv4Addr {
-        let paths = PathSet::new(vec![path.parse().expect("a path")]).expect("one path");
+        self.map_all(&[path])
+    }
+
+    /// The mapped address of several paths to one host.
+    pub(super) fn map_all(&self, paths: &[&str]) -> Ipv4Addr {
+        let paths = paths.iter().map(|path| path.parse().expect("a path")).collect();
+        let paths = PathSet::new(paths).expect("a path");
         self.mappings
             .map("b.example", &paths, Duration::from_secs(60), START)
             .expect("a free address")
