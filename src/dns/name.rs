@@ -91,7 +91,7 @@ impl Name {
     }
 
     /// A name from its labels, leftmost first.
-    pub(super) fn from_labels<'a>(
+    pub(crate) fn from_labels<'a>(
         labels: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, NameError> {
         let mut wire = Vec::new();

@@ -2,38 +2,12 @@
 //! and one for the host, at names that templates make of the name they are about.
 
 use std::fmt;
-use std::str::FromStr;
 
 use super::RecordSet;
 use super::format::absolute;
 use crate::dns::Name;
+use crate::dns::emulation::{BoxTemplate, Template};
 use crate::path::{Hop, TUNNEL_PORT};
-
-const PLACEHOLDERS: [&str; 3] = ["{name}", "{label}", "{parent}"];
-
-/// A name with placeholders: `{name}`, its first `{label}` and its `{parent}`, the rest of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(String);
-
-/// The name of a NAT box and the UDP port where it takes tunnel packets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BoxTemplate {
-    /// Its name.
-    pub template: Template,
-    /// Its port, host order; not 0.
-    pub port: u16,
-}
-
-/// Why a text is no template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplateError {
-    /// It has no placeholder, so that all names would share one record; or a brace elsewhere.
-    Placeholder,
-    /// It makes no name of `b.example`.
-    Name,
-    /// What follows the `:` of a NAT box's is no port.
-    Port,
-}
 
 /// Where the A records are that stand for a NAT record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,27 +44,6 @@ pub enum EmulationError {
     Twice(Name),
 }
 
-impl fmt::Display for TemplateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Placeholder => write!(
-                f,
-                "a template needs {{name}}, {{label}} or {{parent}}, and no other braces: \
-                 `{{label}}-in.{{parent}}`"
-            ),
-            Self::Name => {
-                write!(f, "this makes no name of b.example: write `{{label}}-in.{{parent}}`")
-            }
-            Self::Port => write!(
-                f,
-                "write a port from 1 to 65535 after the `:`, or leave both out for {TUNNEL_PORT}"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for TemplateError {}
-
 impl fmt::Display for EmulationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,70 +71,9 @@ impl fmt::Display for EmulationError {
 
 impl std::error::Error for EmulationError {}
 
-impl FromStr for Template {
-    type Err = TemplateError;
-
-    fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let rest = PLACEHOLDERS.iter().fold(text.to_owned(), |rest, one| rest.replace(one, ""));
-        if rest.len() == text.len() || rest.contains(['{', '}']) {
-            return Err(TemplateError::Placeholder);
-        }
-        let template = Self(text.to_owned());
-        let example = "b.example".parse().ok();
-        example.and_then(|name| template.expand(&name)).ok_or(TemplateError::Name)?;
-        Ok(template)
-    }
-}
-
-/// A template, then `:PORT` if the port is not [`TUNNEL_PORT`].
-impl FromStr for BoxTemplate {
-    type Err = TemplateError;
-
-    fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let (template, port) = match text.split_once(':') {
-            Some((template, port)) => (template, port.parse().map_err(|_| TemplateError::Port)?),
-            None => (text, TUNNEL_PORT),
-        };
-        match port {
-            0 => Err(TemplateError::Port),
-            _ => Ok(Self { template: template.parse()?, port }),
-        }
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Template {
-    /// What it makes of `name`; nothing if that would be too long for a name, or if `name` is the
-    /// root.
-    pub fn expand(&self, name: &Name) -> Option<Name> {
-        name.labels().next()?;
-        let whole = name.to_string();
-        let (label, parent) = split(&whole);
-        // The placeholders' braces are none of the name's: those stay as they are.
-        let mut made = String::new();
-        let mut rest = self.0.as_str();
-        while let Some((before, one, after)) = next_placeholder(rest) {
-            made.push_str(before);
-            made.push_str(match one {
-                "{name}" => &whole,
-                "{label}" => label,
-                _ => parent,
-            });
-            rest = after;
-        }
-        made.push_str(rest);
-        made.parse().ok()
-    }
-}
-
 impl Default for Emulation {
     fn default() -> Self {
-        Self { host: Template("{label}-in.{parent}".into()), boxes: Vec::new() }
+        Self { host: template("{label}-in.{parent}"), boxes: Vec::new() }
     }
 }
 
@@ -201,13 +93,32 @@ impl Emulation {
         let names = distinct_names(templates, &set.name)?;
         let addresses = path.hops().iter().map(|hop| hop.addr).chain([path.host()]);
         let line = |(name, addr)| format!("{} {} IN A {addr}\n", absolute(name), set.ttl);
-        Ok(names.iter().zip(addresses).map(line).collect())
+        let lines: String = names.iter().zip(addresses).map(line).collect();
+        Ok(lines + &self.advice(&set.name, &boxes))
+    }
+
+    /// What the clients' configuration needs, as a comment in a zone file.
+    fn advice(&self, name: &Name, boxes: &[BoxTemplate]) -> String {
+        let zone = name.labels().skip(1);
+        let zone =
+            Name::from_labels(zone).map_or_else(|_| name.to_string(), |zone| zone.to_string());
+        let one = |BoxTemplate { template, port }: &BoxTemplate| match *port {
+            TUNNEL_PORT => format!("\"{template}\""),
+            port => format!("\"{template}:{port}\""),
+        };
+        let boxes: Vec<_> = boxes.iter().map(one).collect();
+        format!(
+            "; Clients need in nattt.toml:\n; [[client.emulation]]\n; zones = [\"{zone}\"]\n\
+             ; host = \"{}\"\n; boxes = [{}]\n",
+            self.host,
+            boxes.join(", ")
+        )
     }
 
     /// The templates of so many boxes.
     fn boxes(&self, boxes: usize) -> Result<Vec<BoxTemplate>, EmulationError> {
         let numbered = |n| BoxTemplate {
-            template: Template(format!("{{label}}-nat{n}.{{parent}}")),
+            template: template(&format!("{{label}}-nat{n}.{{parent}}")),
             port: TUNNEL_PORT,
         };
         match self.boxes.len() {
@@ -235,33 +146,15 @@ fn distinct_names<'a>(
     Ok(names)
 }
 
-/// The first label of a name's text, and what follows its dot.
-fn split(name: &str) -> (&str, &str) {
-    let mut escaped = false;
-    let dot = name.bytes().position(|octet| {
-        let ends = octet == b'.' && !escaped;
-        escaped = octet == b'\\' && !escaped;
-        ends
-    });
-    dot.map_or((name, ""), |dot| (&name[..dot], &name[dot + 1..]))
-}
-
-fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    let (at, one) = PLACEHOLDERS
-        .iter()
-        .filter_map(|one| text.find(one).map(|at| (at, *one)))
-        .min_by_key(|(at, _)| *at)?;
-    Some((&text[..at], one, &text[at + one.len()..]))
+/// One of those above, whose text is sound: a test makes them all.
+fn template(text: &str) -> Template {
+    text.parse().unwrap_or_else(|_| Template::name())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::path::PathSet;
-
-    fn template(text: &str) -> Template {
-        text.parse().expect("a template")
-    }
 
     fn boxes(texts: &[&str]) -> Vec<BoxTemplate> {
         texts.iter().map(|text| text.parse().expect("a template")).collect()
@@ -274,27 +167,6 @@ mod tests {
     }
 
     #[test]
-    fn templates_take_a_name_apart() {
-        let made = |text: &str, name: &str| {
-            template(text).expand(&name.parse().expect("a name")).map(|name| name.to_string())
-        };
-        assert_eq!(made("{label}-in.{parent}", "b.home.example"), Some("b-in.home.example".into()));
-        assert_eq!(made("in.{name}", "b.example"), Some("in.b.example".into()));
-        assert_eq!(made("{label}-in.{parent}", "b"), Some("b-in".into()));
-        assert_eq!(made("{label}.in.{parent}", "a\\.b.example"), Some("a\\.b.in.example".into()));
-        // A name that looks like a placeholder is only a name.
-        assert_eq!(made("in.{label}.{parent}", "{name}.x"), Some("in.{name}.x".into()));
-        assert_eq!(made("{label}-in.{parent}", &"a".repeat(62)), None);
-        assert_eq!(made("{label}-in.{parent}", "."), None);
-        for bad in ["in.example", "", "{}", "{Label}.x", "{label}-{n}.x", "{label}..x"] {
-            assert!(bad.parse::<Template>().is_err(), "{bad}");
-        }
-        for bad in ["nat.{parent}:", "nat.{parent}:0", "nat.{parent}:65536", "nat:100"] {
-            assert!(bad.parse::<BoxTemplate>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn one_record_a_box_and_one_for_the_host() {
         let emulation = Emulation::default();
         let text = emulation.a_records(&set("b.example", "203.0.113.1 10.0.0.9 192.168.0.2"));
@@ -302,13 +174,19 @@ mod tests {
             text.expect("A records"),
             "b-nat1.example. 300 IN A 203.0.113.1\n\
              b-nat2.example. 300 IN A 10.0.0.9\n\
-             b-in.example. 300 IN A 192.168.0.2\n"
+             b-in.example. 300 IN A 192.168.0.2\n\
+             ; Clients need in nattt.toml:\n\
+             ; [[client.emulation]]\n\
+             ; zones = [\"example\"]\n\
+             ; host = \"{label}-in.{parent}\"\n\
+             ; boxes = [\"{label}-nat1.{parent}\", \"{label}-nat2.{parent}\"]\n"
         );
         let own = Emulation { host: template("{name}"), boxes: boxes(&["nat.{parent}:101"]) };
-        assert_eq!(
-            own.a_records(&set("b.example", "203.0.113.1:101 192.168.0.2")).expect("A records"),
-            "nat.example. 300 IN A 203.0.113.1\nb.example. 300 IN A 192.168.0.2\n"
-        );
+        let text = own.a_records(&set("b.example", "203.0.113.1:101 192.168.0.2"));
+        let text = text.expect("A records");
+        let records = "nat.example. 300 IN A 203.0.113.1\nb.example. 300 IN A 192.168.0.2\n;";
+        assert!(text.starts_with(records), "{text}");
+        assert!(text.ends_with("; boxes = [\"nat.{parent}:101\"]\n"), "{text}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod update;
 
 pub use advice::{Warning, warnings};
 pub use decode::{DecodeError, Reason, decode};
-pub use emulate::{BoxTemplate, Emulation, EmulationError, Template, TemplateError};
+pub use emulate::{Emulation, EmulationError};
 pub use format::{FORMATS, Format, RenderError, hex, render};
 pub use json::to_json;
 pub use key::{Key, KeyError};

@@ -11,11 +11,11 @@ use clap::{Args, Subcommand};
 use super::table::{Align, Table};
 use super::{FAILED, Failure, USAGE};
 use crate::dns::Name;
+use crate::dns::emulation::{BoxTemplate, Template};
 use crate::os::nameserver::{Server, nat_records};
 use crate::path::{NAT_RR_TYPE, PathSet};
 use crate::record::{
-    BoxTemplate, Emulation, FORMATS, Format, MAX_TTL, Record, RecordSet, Template, decode, render,
-    to_json, warnings,
+    Emulation, FORMATS, Format, MAX_TTL, Record, RecordSet, decode, render, to_json, warnings,
 };
 
 /// The most that is read from standard input, in octets.
