@@ -81,16 +81,6 @@ impl State {
         (self.mappings, self.skipped)
     }
 
-    /// How many mappings it holds.
-    pub fn len(&self) -> usize {
-        self.mappings.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.mappings.is_empty()
-    }
-
     /// Reads what [`to_json`](Self::to_json) wrote.
     pub fn from_json(json: &[u8]) -> Result<Self, StateError> {
         let malformed = |reason: String| StateError::Malformed(reason);

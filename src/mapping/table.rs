@@ -83,13 +83,6 @@ impl Mappings {
         self.read().by_addr.get(&addr).cloned()
     }
 
-    /// The newest mapping that `name` led to; `name` is in presentation form, in any case.
-    pub fn named(&self, name: &str) -> Option<Arc<Mapping>> {
-        let name = name.to_ascii_lowercase();
-        let table = self.read();
-        table.by_name.get(&name).and_then(|addr| table.by_addr.get(addr)).cloned()
-    }
-
     /// The address that stands for `paths`, for an answer that is valid for `ttl` (at most
     /// [`MAX_TTL`]). `name` is in presentation form, escaped; its case does not matter.
     pub fn map(
@@ -105,7 +98,7 @@ impl Mappings {
             None => self.add(&mut table, paths, now)?,
         };
         mapping.answered(now + ttl.min(MAX_TTL), now);
-        table.name(&mapping, &name.to_ascii_lowercase());
+        mapping.add_name(&name.to_ascii_lowercase());
         self.generation.fetch_add(1, Relaxed);
         Ok(mapping.addr())
     }
@@ -167,7 +160,7 @@ impl Mappings {
     /// given to another path set before one quarantine has passed: flows may have survived.
     pub fn restore(&self, state: State, now: Time) -> Skipped {
         let (mut saved, mut skipped) = state.into_parts();
-        // The newest first: they stay if the cap is lower now, and `named` must find them.
+        // The newest first: they stay if the cap is lower now.
         saved.sort_by_key(|saved| Reverse(saved.last_used));
         let mut table = self.write();
         for saved in saved {
@@ -241,8 +234,6 @@ impl Mappings {
         table.insert(Arc::clone(&mapping));
         for name in names.iter().rev() {
             mapping.add_name(name);
-            // A newer mapping may have the name already; that one keeps it.
-            table.by_name.entry(name.clone()).or_insert(addr);
         }
         Ok(())
     }
@@ -261,13 +252,11 @@ impl Mappings {
     }
 }
 
-/// The mappings under their three keys. A mapping is in `by_addr` if and only if it is in
-/// `by_paths`; every entry of `by_name` leads to a mapping that has that name.
+/// The mappings under their two keys: one is in `by_addr` if and only if it is in `by_paths`.
 #[derive(Debug, Default)]
 struct Table {
     by_addr: HashMap<Ipv4Addr, Arc<Mapping>>,
     by_paths: HashMap<PathSet, Arc<Mapping>>,
-    by_name: HashMap<String, Ipv4Addr>,
     /// Before this nothing in the table can become free, so that a full table under a flood of new
     /// names is not searched again for each of them. A new mapping may end sooner: it resets this.
     full_until: Time,
@@ -283,23 +272,6 @@ impl Table {
     fn remove(&mut self, mapping: &Mapping) {
         self.by_addr.remove(&mapping.addr());
         self.by_paths.remove(mapping.paths());
-        for name in mapping.names() {
-            self.forget_name(&name, mapping.addr());
-        }
-    }
-
-    fn name(&mut self, mapping: &Mapping, name: &str) {
-        self.by_name.insert(name.to_owned(), mapping.addr());
-        if let Some(oldest) = mapping.add_name(name) {
-            self.forget_name(&oldest, mapping.addr());
-        }
-    }
-
-    /// Another mapping may have the name by now; that one keeps it.
-    fn forget_name(&mut self, name: &str, addr: Ipv4Addr) {
-        if self.by_name.get(name) == Some(&addr) {
-            self.by_name.remove(name);
-        }
     }
 
     fn sweep(&mut self, rest: Rest, now: Time) -> usize {
