@@ -34,7 +34,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Housekeeping {
     pub(super) roles: Arc<Roles>,
-    pub(super) mappings: Arc<Mappings>,
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
@@ -68,11 +67,11 @@ struct Progress {
 impl Housekeeping {
     /// Goes on until a stop is requested; then it saves what outlives the daemon.
     pub(super) fn run(&self) -> Result<(), Error> {
-        let mut progress = Progress {
-            saved: self.mappings.generation(),
-            saved_addresses: self.mappings.address_generation(),
-            ..Progress::default()
-        };
+        let mut progress = Progress::default();
+        if let Some(mappings) = self.mappings() {
+            progress.saved = mappings.generation();
+            progress.saved_addresses = mappings.address_generation();
+        }
         while !self.stop.requested() {
             self.wait()?;
             self.changes(&mut progress)?;
@@ -83,8 +82,14 @@ impl Housekeeping {
                 self.watchdog.feed();
             }
         }
-        self.save(&mut progress);
+        if let Some(mappings) = self.mappings() {
+            self.save(mappings, &mut progress);
+        }
         Ok(())
+    }
+
+    fn mappings(&self) -> Option<&Mappings> {
+        self.roles.client.as_ref().map(|client| &**client.mappings())
     }
 
     fn wait(&self) -> Result<(), Error> {
@@ -140,9 +145,9 @@ impl Housekeeping {
                     Err(error) => log::debug!("keepalive to {}: {error}", keepalive.to),
                 }
             }
-            self.mappings.expire(now);
-            self.fill_sets(progress);
-            self.save_if_due(progress);
+            client.mappings().expire(now);
+            self.fill_sets(client.mappings(), progress);
+            self.save_if_due(client.mappings(), progress);
         }
         if let Some(gateway) = &self.roles.gateway {
             gateway.expire(now);
@@ -156,13 +161,13 @@ impl Housekeeping {
     }
 
     /// The sets are for people and for other rules to read; nothing of ours depends on them.
-    fn fill_sets(&self, progress: &mut Progress) {
-        let generation = self.mappings.address_generation();
+    fn fill_sets(&self, mappings: &Mappings, progress: &mut Progress) {
+        let generation = mappings.address_generation();
         let loaded = self.guard.status().found.is_some();
         if self.flavour != Flavour::Nft || !loaded || progress.filled == Some(generation) {
             return;
         }
-        let mappings = self.mappings.snapshot();
+        let mappings = mappings.snapshot();
         let mapped: Vec<_> = mappings.iter().map(|mapping| mapping.addr()).collect();
         let gateways: BTreeSet<Hop> = mappings
             .iter()
@@ -175,21 +180,21 @@ impl Housekeeping {
     }
 
     /// A new address is saved at once, newer times of old ones now and then.
-    fn save_if_due(&self, progress: &mut Progress) {
-        let changed = self.mappings.address_generation() != progress.saved_addresses;
+    fn save_if_due(&self, mappings: &Mappings, progress: &mut Progress) {
+        let changed = mappings.address_generation() != progress.saved_addresses;
         if changed || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
-            self.save(progress);
+            self.save(mappings, progress);
         }
     }
 
-    fn save(&self, progress: &mut Progress) {
-        progress.saved_addresses = self.mappings.address_generation();
+    fn save(&self, mappings: &Mappings, progress: &mut Progress) {
+        progress.saved_addresses = mappings.address_generation();
         progress.saved_at = progress.ticked;
-        let generation = self.mappings.generation();
+        let generation = mappings.generation();
         if generation == progress.saved {
             return;
         }
-        match state::save(&self.mappings_file, &self.mappings.to_state().to_json()) {
+        match state::save(&self.mappings_file, &mappings.to_state().to_json()) {
             Ok(()) => progress.saved = generation,
             // A full disk must not fill the log too: once a change, not once a second.
             Err(error) => {

@@ -90,7 +90,6 @@ struct Daemon {
 #[derive(Clone)]
 struct Shared {
     roles: Arc<Roles>,
-    mappings: Arc<Mappings>,
     network: Network,
     guard: Arc<Guard>,
     counters: Arc<Counters>,
@@ -104,8 +103,9 @@ impl Daemon {
         let clock = Clock::start();
         let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
         let network = network(&config)?;
-        let mappings = Arc::new(load_mappings(&config, clock)?);
-        let roles = Arc::new(Roles::new(&config, &network, &mappings));
+        let client = config.client.as_ref();
+        let mappings = client.map(|client| load_mappings(&config, client, clock)).transpose()?;
+        let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues
             .data()
@@ -114,7 +114,6 @@ impl Daemon {
         let dns = config.client.as_ref().map(|_| bind_dns(&config)).transpose()?;
         let shared = Shared {
             roles,
-            mappings,
             network,
             guard: Arc::new(Guard::new(&config)),
             counters: Arc::default(),
@@ -172,8 +171,9 @@ impl Shared {
         for queue in queues {
             threads.push(self.worker(config, queue)?);
         }
-        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
-            self.dns(config, (sorter, holder), client, threads)?;
+        if let (Some(client), Some(queues), Some(role)) = (&config.client, dns, &self.roles.client)
+        {
+            self.dns(config, queues, client, Arc::clone(role.mappings()), threads)?;
         }
         if let Some(advice) = forwarding::advice(config.gateway.as_ref(), &self.network) {
             warn!("{advice}");
@@ -184,10 +184,9 @@ impl Shared {
     }
 
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, pulses } = self.clone();
+        let Self { roles, network, guard, counters, clock, stop, pulses } = self.clone();
         Ok(Housekeeping {
             roles,
-            mappings,
             network,
             guard,
             counters,
@@ -203,8 +202,8 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, mappings, network, guard, counters, clock };
+        let Self { roles, network, guard, counters, clock, stop, .. } = self.clone();
+        let report = Report { config, roles, network, guard, counters, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -226,13 +225,14 @@ impl Shared {
         config: &Config,
         (sorter, holder): (DnsQueue, Queue),
         client: &config::Client,
+        mappings: Arc<Mappings>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
+        let Self { network, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
         let (number, around) = (holder.number(), dns::Around { mappings, network });
         let holder = dns::Holder {
@@ -385,11 +385,11 @@ fn mappings_file(config: &Config) -> PathBuf {
 
 /// The mapping table as it was saved. A file that cannot be read never keeps the daemon from
 /// starting: it is set aside.
-fn load_mappings(config: &Config, clock: Clock) -> Result<Mappings, Error> {
-    let Some(client) = &config.client else {
-        let nothing = ipnet::Ipv4Net::default();
-        return Ok(Mappings::new(nothing, 0, Default::default()));
-    };
+fn load_mappings(
+    config: &Config,
+    client: &config::Client,
+    clock: Clock,
+) -> Result<Mappings, Error> {
     let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
     let directory = &config.daemon.state_dir;
     std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;

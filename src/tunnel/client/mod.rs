@@ -137,6 +137,11 @@ impl<E: Environment> Client<E> {
         Self { settings, env, mappings, flows, ports, by_port, ids: Identifications::new() }
     }
 
+    /// The mapped addresses that it serves.
+    pub fn mappings(&self) -> &Arc<Mappings> {
+        &self.mappings
+    }
+
     /// A packet that an application sends to an address of the pool.
     pub fn outgoing(&self, packet: &mut [u8], front: &mut Front, now: Time) -> Fate {
         let mut datagram = match Datagram::parse(packet) {
