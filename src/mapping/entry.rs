@@ -18,6 +18,10 @@ pub const MAX_NAMES: usize = 8;
 /// the TTL of what they were told, and anybody's zone can make this host map addresses.
 const UNUSED_REST: Duration = Duration::from_secs(120);
 
+/// The shortest that an address stays after an answer or a flow, whatever the TTL, however full the
+/// table: an application connects to what it was told, even if that was valid for no time at all.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// How long an address rests after its TTL and its last flow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rest {
@@ -32,7 +36,7 @@ impl Rest {
         Self { used: quarantine, unused: quarantine.min(UNUSED_REST) }
     }
 
-    /// While there is no room for a new mapping, unused addresses do not rest at all.
+    /// While there is no room for a new mapping, unused addresses do not rest after their TTL.
     pub(super) fn without_room(self) -> Self {
         Self { unused: Duration::ZERO, ..self }
     }
@@ -170,7 +174,8 @@ impl Mapping {
         let rest = if self.used.load(Relaxed) { rest.used } else { rest.unused };
         let flow = if self.flows() > 0 { now } else { Time::default() };
         let restored = self.restored.unwrap_or_default();
-        flow.max(restored).max(self.expires()).max(self.last_used()) + rest
+        let last = flow.max(restored).max(self.last_used());
+        (last + GRACE).max(last.max(self.expires()) + rest)
     }
 
     /// Takes the mapping out of use if nothing holds it: no flow can pin it any more.
@@ -251,6 +256,19 @@ mod tests {
         unused.answered(at(10), at(0));
         assert!(!unused.retire(hard, at(9)) && !restored.retire(hard, at(59)));
         assert!(unused.retire(hard, at(10)) && restored.retire(hard, at(60)));
+    }
+
+    #[test]
+    fn an_address_just_told_is_kept_whatever_the_ttl() {
+        let hard = Rest::new(Duration::ZERO).without_room();
+        let (told, used, restored) = (mapping(), mapping(), mapping().restored(at(100)));
+        told.answered(at(100), at(100));
+        assert!(used.pin());
+        used.unpin(at(100));
+        for mapping in [told, used, restored] {
+            assert!(!mapping.retire(hard, at(109)));
+            assert!(mapping.retire(hard, at(110)));
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Mappings {
     /// An empty table over `pool` (its first and last address are never given) for at most `cap`
     /// mappings. An address rests for `quarantine` after its TTL and its last flow have ended; one
     /// that no flow ever used rests for two minutes at most, and not at all while a new mapping
-    /// would find no room.
+    /// would find no room. Ten seconds after an answer are the least in any case.
     pub fn new(pool: Ipv4Net, cap: usize, quarantine: Duration) -> Self {
         Self {
             pool: Pool::new(pool),

@@ -113,6 +113,21 @@ fn a_full_table_finds_a_short_mapping_made_after_the_last_sweep() {
 }
 
 #[test]
+fn an_address_just_told_passes_to_nobody_whatever_the_ttl() {
+    for (net, cap, full) in [
+        ("127.64.0.0/10", 2, Exhausted::Cap(2)),
+        ("127.64.0.0/30", 9, Exhausted::Pool("127.64.0.0/30".parse().expect("a network"))),
+    ] {
+        let mappings = Mappings::new(net.parse().expect("a network"), cap, Duration::ZERO);
+        let map = |number, now| mappings.map("b.example.", &set(number), Duration::ZERO, now);
+        assert!(map(1, at(0)).is_ok() && map(2, at(0)).is_ok());
+        assert_eq!(mappings.expire(at(9)), 0);
+        assert_eq!(map(7, at(9)), Err(full));
+        assert!(map(7, at(10)).is_ok());
+    }
+}
+
+#[test]
 fn a_full_pool_gives_nothing_before_a_quarantine_ends() {
     let mappings = mappings("127.64.0.0/30", 10);
     assert!(map_used(&mappings, 1, at(0)).is_ok() && map_used(&mappings, 2, at(0)).is_ok());
@@ -256,9 +271,11 @@ fn a_pinned_mapping_stays_while_another_worker_wants_its_address() {
     let addr = mappings.map("b.example.", &set(0), Duration::ZERO, at(0)).expect("an address");
     std::thread::scope(|scope| {
         let churn = scope.spawn(|| {
+            let mut second = 0;
             for number in (0..20).cycle().take(4000) {
-                let _ = mappings.map("b.example.", &set(number), Duration::ZERO, at(0));
-                mappings.expire(at(0));
+                second += 10;
+                let _ = mappings.map("b.example.", &set(number), Duration::ZERO, at(second));
+                mappings.expire(at(second));
             }
         });
         while !churn.is_finished() {
@@ -308,8 +325,8 @@ impl Promise {
     /// Whatever else happens.
     fn holds_firmly(&self, now: u64) -> bool {
         let rest = if self.used { QUARANTINE.as_secs() } else { 0 };
-        let quiet = self.expires.max(self.last_used);
-        self.addr.is_some() && (!self.pins.is_empty() || now < quiet + rest)
+        let quiet = (self.expires.max(self.last_used) + rest).max(self.last_used + 10);
+        self.addr.is_some() && (!self.pins.is_empty() || now < quiet)
     }
 
     /// As long as there is room.
