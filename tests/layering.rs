@@ -15,9 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("path", &[]),
     ("wire", &[]),
+    ("expiring", &["time"]),
     ("config", &["path"]),
-    ("mapping", &["path", "time"]),
-    ("dns", &["counters", "path", "time"]),
+    ("mapping", &["expiring", "path", "time"]),
+    ("dns", &["counters", "expiring", "path", "time"]),
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
@@ -37,8 +38,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that never touch the world.
-const PURE: &[&str] =
-    &["time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel"];
+const PURE: &[&str] = &[
+    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "rules", "control",
+    "tunnel",
+];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
 /// no file system; `env!` and the atomics of `std::sync` are no clock, socket or thread.

@@ -5,6 +5,7 @@
 //! still holds the address must never reach somebody else's host.
 
 mod entry;
+mod index;
 mod pool;
 mod state;
 mod table;

@@ -1,7 +1,6 @@
 //! The table of mapped addresses, shared by all workers.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::entry::{Mapping, Rest};
+use super::index::Index;
 use super::pool::Pool;
 use super::state::{Saved, Skipped, State};
 use crate::path::PathSet;
@@ -28,8 +28,7 @@ pub const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Mappings {
     pool: Pool,
     cap: usize,
-    rest: Rest,
-    table: RwLock<Table>,
+    table: RwLock<Index>,
     generation: AtomicU64,
     address_generation: AtomicU64,
 }
@@ -71,8 +70,7 @@ impl Mappings {
         Self {
             pool: Pool::new(pool),
             cap,
-            rest: Rest::new(quarantine),
-            table: RwLock::default(),
+            table: RwLock::new(Index::new(Rest::new(quarantine))),
             generation: AtomicU64::new(0),
             address_generation: AtomicU64::new(0),
         }
@@ -80,7 +78,7 @@ impl Mappings {
 
     /// The mapping of a mapped address.
     pub fn lookup(&self, addr: Ipv4Addr) -> Option<Arc<Mapping>> {
-        self.read().by_addr.get(&addr).cloned()
+        self.read().at(addr).cloned()
     }
 
     /// The address that stands for `paths`, for an answer that is valid for `ttl` (at most
@@ -92,12 +90,13 @@ impl Mappings {
         ttl: Duration,
         now: Time,
     ) -> Result<Ipv4Addr, Exhausted> {
+        let expires = now + ttl.min(MAX_TTL);
         let mut table = self.write();
-        let mapping = match table.by_paths.get(paths) {
+        let mapping = match table.of(paths) {
             Some(mapping) => Arc::clone(mapping),
-            None => self.add(&mut table, paths, now)?,
+            None => self.add(&mut table, paths, expires, now)?,
         };
-        mapping.answered(now + ttl.min(MAX_TTL), now);
+        mapping.answered(expires, now);
         mapping.add_name(&name.to_ascii_lowercase());
         self.generation.fetch_add(1, Relaxed);
         Ok(mapping.addr())
@@ -105,7 +104,7 @@ impl Mappings {
 
     /// Drops every mapping that nothing holds any more, and says how many.
     pub fn expire(&self, now: Time) -> usize {
-        let dropped = self.write().sweep(self.rest, now);
+        let dropped = self.write().expire(now);
         if dropped > 0 {
             self.addresses_changed();
         }
@@ -124,14 +123,14 @@ impl Mappings {
 
     /// Every mapping, ordered by address.
     pub fn snapshot(&self) -> Vec<Arc<Mapping>> {
-        let mut mappings: Vec<_> = self.read().by_addr.values().cloned().collect();
+        let mut mappings: Vec<_> = self.read().mappings().cloned().collect();
         mappings.sort_unstable_by_key(|mapping| mapping.addr());
         mappings
     }
 
     /// How many mappings there are.
     pub fn len(&self) -> usize {
-        self.read().by_addr.len()
+        self.read().len()
     }
 
     /// Whether there is no mapping.
@@ -175,66 +174,62 @@ impl Mappings {
 
     fn add(
         &self,
-        table: &mut Table,
+        table: &mut Index,
         paths: &PathSet,
+        expires: Time,
         now: Time,
     ) -> Result<Arc<Mapping>, Exhausted> {
-        if table.by_addr.len() >= self.cap && now >= table.full_until {
-            table.sweep(self.rest.without_room(), now);
+        if let Err(full) = self.room(table)
+            && !table.make_room(now)
+        {
+            return Err(full);
         }
-        if table.by_addr.len() >= self.cap {
-            return Err(Exhausted::Cap(self.cap));
-        }
-        let addr = self
-            .free_address(table, paths, self.rest, now)
-            .or_else(|| self.free_address(table, paths, self.rest.without_room(), now))
-            .ok_or(Exhausted::Pool(self.pool.net()))?;
-        let mapping = Arc::new(Mapping::new(addr, paths.clone()));
-        table.insert(Arc::clone(&mapping));
+        let addr = self.free_address(table, paths).ok_or(Exhausted::Pool(self.pool.net()))?;
+        let mapping = Mapping::new(addr, paths.clone());
+        mapping.answered(expires, now);
+        let mapping = Arc::new(mapping);
+        table.insert(Arc::clone(&mapping), now);
         self.addresses_changed();
         Ok(mapping)
+    }
+
+    fn room(&self, table: &Index) -> Result<(), Exhausted> {
+        if table.len() >= self.cap {
+            Err(Exhausted::Cap(self.cap))
+        } else if table.len() as u64 >= self.pool.usable() {
+            Err(Exhausted::Pool(self.pool.net()))
+        } else {
+            Ok(())
+        }
     }
 
     /// The first address for `paths` that nothing holds.
     ///
     /// One more probe than there are mappings finds a free address if there is one: that bounds
     /// the search by the cap, however large the pool.
-    fn free_address(
-        &self,
-        table: &mut Table,
-        paths: &PathSet,
-        rest: Rest,
-        now: Time,
-    ) -> Option<Ipv4Addr> {
-        let probes = table.by_addr.len() + 1;
-        self.pool.probe(paths).take(probes).find(|addr| match table.by_addr.get(addr).cloned() {
-            None => true,
-            Some(old) if old.retire(rest, now) => {
-                table.remove(&old);
-                true
-            }
-            Some(_) => false,
-        })
+    fn free_address(&self, table: &Index, paths: &PathSet) -> Option<Ipv4Addr> {
+        let probes = table.len() + 1;
+        self.pool.probe(paths).take(probes).find(|&addr| table.at(addr).is_none())
     }
 
-    fn take_back(&self, table: &mut Table, saved: Saved, now: Time) -> Result<(), String> {
+    fn take_back(&self, table: &mut Index, saved: Saved, now: Time) -> Result<(), String> {
         let Saved { addr, paths, names, expires, last_used } = saved;
         if !self.pool.contains(addr) {
             return Err(format!("{addr} is outside the pool {}", self.pool.net()));
         }
-        if table.by_addr.contains_key(&addr) || table.by_paths.contains_key(&paths) {
+        if table.at(addr).is_some() || table.of(&paths).is_some() {
             return Err(format!("{addr} or its paths are already in the table"));
         }
-        if table.by_addr.len() >= self.cap {
+        if table.len() >= self.cap {
             return Err(format!("the table already holds {} mappings, its cap", self.cap));
         }
-        let mapping = Arc::new(Mapping::new(addr, paths).restored(now));
+        let mapping = Mapping::new(addr, paths).restored(now);
         // The clock may have been wrong when the file was written.
         mapping.answered(expires.min(now + MAX_TTL), last_used.min(now));
-        table.insert(Arc::clone(&mapping));
         for name in names.iter().rev() {
             mapping.add_name(name);
         }
+        table.insert(Arc::new(mapping), now);
         Ok(())
     }
 
@@ -243,47 +238,12 @@ impl Mappings {
         self.address_generation.fetch_add(1, Relaxed);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The mappings under their two keys: one is in `by_addr` if and only if it is in `by_paths`.
-#[derive(Debug, Default)]
-struct Table {
-    by_addr: HashMap<Ipv4Addr, Arc<Mapping>>,
-    by_paths: HashMap<PathSet, Arc<Mapping>>,
-    /// Before this nothing in the table can become free, so that a full table under a flood of new
-    /// names is not searched again for each of them. A new mapping may end sooner: it resets this.
-    full_until: Time,
-}
-
-impl Table {
-    fn insert(&mut self, mapping: Arc<Mapping>) {
-        self.by_paths.insert(mapping.paths().clone(), Arc::clone(&mapping));
-        self.by_addr.insert(mapping.addr(), mapping);
-        self.full_until = Time::default();
-    }
-
-    fn remove(&mut self, mapping: &Mapping) {
-        self.by_addr.remove(&mapping.addr());
-        self.by_paths.remove(mapping.paths());
-    }
-
-    fn sweep(&mut self, rest: Rest, now: Time) -> usize {
-        let retired: Vec<_> =
-            self.by_addr.values().filter(|mapping| mapping.retire(rest, now)).cloned().collect();
-        for mapping in &retired {
-            self.remove(mapping);
-        }
-        let rest = rest.without_room();
-        let held = self.by_addr.values().map(|mapping| mapping.held_until(rest, now));
-        self.full_until = held.min().unwrap_or(now);
-        retired.len()
     }
 }
 

@@ -4,19 +4,18 @@
 //! A packet waits for `patience` at most and is then passed on as it came; its question goes on,
 //! and a late answer serves the next reply. Nothing here blocks, and every table has a cap.
 
-mod expiring;
 mod lookup;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use self::expiring::Expiring;
 use self::lookup::Answer;
 pub use self::lookup::{LookupKey, NatAnswer, Server};
 use super::packet::Packet;
 use super::{Class, Name, Policy, RewriteError, acceptable, classify, rewrite, size_limit};
 use crate::counters::Counter;
+use crate::expiring::Expiring;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
 
