@@ -50,9 +50,14 @@ impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
         }
     }
 
+    /// How many entries there are, ended ones that are still here too.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether the next insertion of another key evicts one.
     pub(crate) fn is_full(&self) -> bool {
-        self.entries.len() >= self.cap
+        self.len() >= self.cap
     }
 
     /// The earliest end of an entry.

@@ -16,16 +16,23 @@ pub(super) struct Index {
     by_paths: HashMap<PathSet, Arc<Mapping>>,
     rested: Ends,
     without_room: Ends,
+    /// Addresses that were freed last, and what they stood for. An application may hold one for much
+    /// longer than it was told to: while there are others, it stands for nothing else.
+    freed: Expiring<Ipv4Addr, PathSet>,
 }
 
+/// Nothing but their number ends what was freed.
+const NEVER: Time = Time::from_millis(u64::MAX);
+
 impl Index {
-    /// An empty index, whose mappings rest so long.
-    pub(super) fn new(rest: Rest) -> Self {
+    /// An empty index, whose mappings rest so long. It remembers `cap` freed addresses.
+    pub(super) fn new(rest: Rest, cap: usize) -> Self {
         Self {
             by_addr: HashMap::new(),
             by_paths: HashMap::new(),
             rested: Ends::new(rest),
             without_room: Ends::new(rest.without_room()),
+            freed: Expiring::new(cap),
         }
     }
 
@@ -41,6 +48,24 @@ impl Index {
         self.by_addr.len()
     }
 
+    /// An address for new paths, the first of `probe` if possible: one that stood for nothing else
+    /// lately, or else the one that was freed before all others.
+    ///
+    /// One more probe than there are addresses that do not fit finds one that does, if there is one:
+    /// that bounds the search by the cap, however large the pool.
+    pub(super) fn free_address(
+        &mut self,
+        paths: &PathSet,
+        probe: impl Iterator<Item = Ipv4Addr>,
+    ) -> Option<Ipv4Addr> {
+        let probes = self.by_addr.len() + self.freed.len() + 1;
+        let fits = |addr: &Ipv4Addr| {
+            let former = self.freed.find(addr, Time::default());
+            !self.by_addr.contains_key(addr) && former.is_none_or(|(former, _)| former == paths)
+        };
+        probe.take(probes).find(fits).or_else(|| self.freed.pop_ended(NEVER))
+    }
+
     /// In no order.
     pub(super) fn mappings(&self) -> impl Iterator<Item = &Arc<Mapping>> {
         self.by_addr.values()
@@ -50,6 +75,7 @@ impl Index {
     pub(super) fn insert(&mut self, mapping: Arc<Mapping>, now: Time) {
         self.rested.note(&mapping, now);
         self.without_room.note(&mapping, now);
+        self.freed.remove(&mapping.addr());
         self.by_paths.insert(mapping.paths().clone(), Arc::clone(&mapping));
         self.by_addr.insert(mapping.addr(), mapping);
     }
@@ -76,7 +102,9 @@ impl Index {
 
     fn remove(&mut self, mapping: &Mapping) {
         self.by_addr.remove(&mapping.addr());
-        self.by_paths.remove(mapping.paths());
+        if let Some((paths, _)) = self.by_paths.remove_entry(mapping.paths()) {
+            self.freed.insert(mapping.addr(), paths, NEVER, Time::default());
+        }
         self.rested.forget(mapping);
         self.without_room.forget(mapping);
     }
@@ -236,7 +264,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_plain_list_agrees(acts in prop::collection::vec((act(), 0u64..30), 0..80)) {
-            let index = Index::new(Rest::new(QUARANTINE));
+            let index = Index::new(Rest::new(QUARANTINE), 100);
             let mut both = Both { index, list: Vec::new(), now: 0 };
             for (act, wait) in acts {
                 both.now += wait;
@@ -251,7 +279,7 @@ mod tests {
     /// A full table under a flood of new names; few of the others are asked for again and again.
     #[test]
     fn a_new_name_costs_one_look_whatever_the_table_holds() {
-        let mut index = Index::new(Rest::new(QUARANTINE));
+        let mut index = Index::new(Rest::new(QUARANTINE), 100);
         let kept: Vec<_> = (0..1000).map(|number| mapping(number, 10_000, 0)).collect();
         let asked: Vec<_> = (1000..1010).map(|number| mapping(number, 0, 0)).collect();
         kept.iter().chain(&asked).for_each(|mapping| index.insert(Arc::clone(mapping), at(0)));

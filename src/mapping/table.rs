@@ -70,7 +70,7 @@ impl Mappings {
         Self {
             pool: Pool::new(pool),
             cap,
-            table: RwLock::new(Index::new(Rest::new(quarantine))),
+            table: RwLock::new(Index::new(Rest::new(quarantine), cap)),
             generation: AtomicU64::new(0),
             address_generation: AtomicU64::new(0),
         }
@@ -184,7 +184,8 @@ impl Mappings {
         {
             return Err(full);
         }
-        let addr = self.free_address(table, paths).ok_or(Exhausted::Pool(self.pool.net()))?;
+        let addr = table.free_address(paths, self.pool.probe(paths));
+        let addr = addr.ok_or(Exhausted::Pool(self.pool.net()))?;
         let mapping = Mapping::new(addr, paths.clone());
         mapping.answered(expires, now);
         let mapping = Arc::new(mapping);
@@ -201,15 +202,6 @@ impl Mappings {
         } else {
             Ok(())
         }
-    }
-
-    /// The first address for `paths` that nothing holds.
-    ///
-    /// One more probe than there are mappings finds a free address if there is one: that bounds
-    /// the search by the cap, however large the pool.
-    fn free_address(&self, table: &Index, paths: &PathSet) -> Option<Ipv4Addr> {
-        let probes = table.len() + 1;
-        self.pool.probe(paths).take(probes).find(|&addr| table.at(addr).is_none())
     }
 
     fn take_back(&self, table: &mut Index, saved: Saved, now: Time) -> Result<(), String> {

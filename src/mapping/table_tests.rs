@@ -1,6 +1,6 @@
 use super::*;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 const QUARANTINE: Duration = Duration::from_secs(60);
 const TTL: Duration = Duration::from_secs(10);
@@ -125,6 +125,33 @@ fn an_address_just_told_passes_to_nobody_whatever_the_ttl() {
         assert_eq!(map(7, at(9)), Err(full));
         assert!(map(7, at(10)).is_ok());
     }
+}
+
+/// Sets whose hash points to the same address of the pool.
+fn colliding(mappings: &Mappings) -> [u8; 3] {
+    let first = |&number: &u8| mappings.pool.probe(&set(number)).next();
+    let mut alike = (1..=255).filter(|number| first(number) == first(&0));
+    [0, alike.next().expect("in so small a pool"), alike.next().expect("in so small a pool")]
+}
+
+#[test]
+fn an_address_stands_for_another_host_only_when_all_others_are_used_up() {
+    let mappings = mappings("127.64.0.0/29", 10);
+    let [one, two, three] = colliding(&mappings);
+    let first = map(&mappings, one, at(0)).expect("an address");
+    assert_eq!(mappings.expire(at(1000)), 1);
+    let second = map(&mappings, two, at(1000)).expect("an address");
+    assert_ne!(second, first, "the address that was free last");
+    assert_eq!(mappings.expire(at(2000)), 1);
+    assert_eq!(map(&mappings, one, at(2000)), Ok(first), "its own again");
+    assert_eq!(map(&mappings, two, at(2000)), Ok(second), "its own again");
+    // Six addresses: four more are left, then the one that has been free for longest.
+    assert_eq!(mappings.expire(at(3000)), 2);
+    assert_eq!(map(&mappings, two, at(3000)), Ok(second));
+    assert_eq!(mappings.expire(at(4000)), 1);
+    let others: Vec<_> = (100..104).map(|number| map(&mappings, number, at(4000))).collect();
+    assert!(!others.contains(&Ok(first)) && !others.contains(&Ok(second)));
+    assert_eq!(map(&mappings, three, at(4000)), Ok(first));
 }
 
 #[test]
@@ -447,6 +474,22 @@ proptest! {
         let second = map(&shared, number, at(0));
         prop_assert_eq!(first == second, number == other);
         prop_assert!(second == alone || first == alone);
+    }
+
+    #[test]
+    fn no_address_changes_hosts_while_the_pool_has_others(ops in ops()) {
+        let mappings = mappings("127.64.0.0/27", 20);
+        let (mut now, mut owner) = (0, HashMap::new());
+        for op in ops {
+            match op {
+                Op::Map { set: number, .. } => {
+                    let addr = map(&mappings, number, at(now)).expect("room");
+                    prop_assert_eq!(*owner.entry(addr).or_insert(number), number);
+                }
+                Op::Advance { seconds } => now += seconds,
+                _ => drop(mappings.expire(at(now))),
+            }
+        }
     }
 
     #[test]
