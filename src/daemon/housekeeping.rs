@@ -54,7 +54,7 @@ const SAVE_TIMES: Duration = Duration::from_secs(60);
 #[derive(Default)]
 struct Progress {
     saved: u64,
-    saved_addresses: u64,
+    saved_urgent: u64,
     saved_at: Duration,
     filled: Option<u64>,
     evicted: u64,
@@ -70,7 +70,7 @@ impl Housekeeping {
         let mut progress = Progress::default();
         if let Some(mappings) = self.mappings() {
             progress.saved = mappings.generation();
-            progress.saved_addresses = mappings.address_generation();
+            progress.saved_urgent = mappings.urgent_generation();
         }
         while !self.stop.requested() {
             self.wait()?;
@@ -179,16 +179,16 @@ impl Housekeeping {
         }
     }
 
-    /// A new address is saved at once, newer times of old ones now and then.
+    /// A new address and a first use are saved at once, newer times of old ones now and then.
     fn save_if_due(&self, mappings: &Mappings, progress: &mut Progress) {
-        let changed = mappings.address_generation() != progress.saved_addresses;
-        if changed || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
+        let urgent = mappings.urgent_generation() != progress.saved_urgent;
+        if urgent || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
             self.save(mappings, progress);
         }
     }
 
     fn save(&self, mappings: &Mappings, progress: &mut Progress) {
-        progress.saved_addresses = mappings.address_generation();
+        progress.saved_urgent = mappings.urgent_generation();
         progress.saved_at = progress.ticked;
         let generation = mappings.generation();
         if generation == progress.saved {

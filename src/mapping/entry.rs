@@ -5,7 +5,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::path::PathSet;
@@ -58,6 +58,8 @@ pub struct Mapping {
     flows: AtomicU32,
     /// Whether a flow ever used it, or may have before a restart.
     used: AtomicBool,
+    /// Counts the mappings of a table that became used.
+    first_uses: Arc<AtomicU64>,
     /// When the last TTL that was told to an application ends, as [`Time`] milliseconds.
     expires: AtomicU64,
     /// When a flow last ended or a DNS answer was last given, as [`Time`] milliseconds.
@@ -86,6 +88,11 @@ impl Mapping {
     /// The name that led to it last.
     pub fn name(&self) -> Option<String> {
         self.lock_names().first().cloned()
+    }
+
+    /// Whether a flow ever used it, or may have.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Relaxed)
     }
 
     /// How many flows use it.
@@ -118,7 +125,9 @@ impl Mapping {
     #[must_use = "a mapping that could not be pinned must not be used"]
     pub fn pin(&self) -> bool {
         // Before the count rises: whoever sees the flow gone must see that there was one.
-        self.used.store(true, Relaxed);
+        if !self.used.swap(true, Relaxed) {
+            self.first_uses.fetch_add(1, Relaxed);
+        }
         let one_more = |flows: u32| flows.checked_add(1).filter(|&flows| flows != RETIRED);
         self.flows.fetch_update(AcqRel, Acquire, one_more).is_ok()
     }
@@ -132,14 +141,15 @@ impl Mapping {
         debug_assert!(before.is_ok(), "unpin without pin");
     }
 
-    /// A mapping that nothing holds yet.
-    pub(super) fn new(addr: Ipv4Addr, paths: PathSet) -> Self {
+    /// A mapping that nothing holds yet. Its first use will be counted.
+    pub(super) fn new(addr: Ipv4Addr, paths: PathSet, first_uses: &Arc<AtomicU64>) -> Self {
         Self {
             addr,
             paths,
             names: Mutex::default(),
             flows: AtomicU32::new(0),
             used: AtomicBool::new(false),
+            first_uses: Arc::clone(first_uses),
             expires: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             restored: None,
@@ -147,8 +157,8 @@ impl Mapping {
     }
 
     /// The same mapping as it was read from disk at `now`.
-    pub(super) fn restored(self, now: Time) -> Self {
-        Self { restored: Some(now), used: AtomicBool::new(true), ..self }
+    pub(super) fn restored(self, used: bool, now: Time) -> Self {
+        Self { restored: Some(now), used: AtomicBool::new(used), ..self }
     }
 
     /// An answer with this address was given: it stays valid until `expires`.
@@ -171,7 +181,7 @@ impl Mapping {
     ///
     /// A flow that lives at `now` ends at `now` or later, and the quarantine follows it.
     pub(super) fn held_until(&self, rest: Rest, now: Time) -> Time {
-        let rest = if self.used.load(Relaxed) { rest.used } else { rest.unused };
+        let rest = if self.is_used() { rest.used } else { rest.unused };
         let flow = if self.flows() > 0 { now } else { Time::default() };
         let restored = self.restored.unwrap_or_default();
         let last = flow.max(restored).max(self.last_used());
@@ -209,7 +219,8 @@ mod tests {
 
     fn mapping() -> Mapping {
         let path = "203.0.113.1:100 192.168.0.2".parse().expect("a path");
-        Mapping::new(Ipv4Addr::new(127, 64, 0, 1), PathSet::new(vec![path]).expect("a path"))
+        let paths = PathSet::new(vec![path]).expect("a path");
+        Mapping::new(Ipv4Addr::new(127, 64, 0, 1), paths, &Arc::default())
     }
 
     fn at(seconds: u64) -> Time {
@@ -252,7 +263,7 @@ mod tests {
     #[test]
     fn without_room_only_unused_addresses_lose_their_rest() {
         let hard = Rest::new(Duration::from_secs(60)).without_room();
-        let (unused, restored) = (mapping(), mapping().restored(at(0)));
+        let (unused, restored) = (mapping(), mapping().restored(true, at(0)));
         unused.answered(at(10), at(0));
         assert!(!unused.retire(hard, at(9)) && !restored.retire(hard, at(59)));
         assert!(unused.retire(hard, at(10)) && restored.retire(hard, at(60)));
@@ -261,7 +272,7 @@ mod tests {
     #[test]
     fn an_address_just_told_is_kept_whatever_the_ttl() {
         let hard = Rest::new(Duration::ZERO).without_room();
-        let (told, used, restored) = (mapping(), mapping(), mapping().restored(at(100)));
+        let (told, used, restored) = (mapping(), mapping(), mapping().restored(false, at(100)));
         told.answered(at(100), at(100));
         assert!(used.pin());
         used.unpin(at(100));
@@ -273,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_restart_begins_a_quarantine() {
-        let mapping = mapping().restored(at(500));
+        let mapping = mapping().restored(true, at(500));
         assert!(!mapping.retire(quarantine(), at(559)));
         assert!(mapping.retire(quarantine(), at(560)));
     }

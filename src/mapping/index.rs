@@ -178,7 +178,7 @@ mod tests {
         let [.., high, low] = number.to_be_bytes();
         let path = format!("203.0.113.1 192.168.{high}.{low}").parse().expect("a path");
         let paths = PathSet::new(vec![path]).expect("a path");
-        let mapping = Mapping::new(Ipv4Addr::from(0x7f40_0000 + number), paths);
+        let mapping = Mapping::new(Ipv4Addr::from(0x7f40_0000 + number), paths, &Arc::default());
         mapping.answered(at(now + valid), at(now));
         Arc::new(mapping)
     }

@@ -31,6 +31,7 @@ pub struct Mappings {
     table: RwLock<Index>,
     generation: AtomicU64,
     address_generation: AtomicU64,
+    first_uses: Arc<AtomicU64>,
 }
 
 /// Why a path set got no address.
@@ -73,6 +74,7 @@ impl Mappings {
             table: RwLock::new(Index::new(Rest::new(quarantine), cap)),
             generation: AtomicU64::new(0),
             address_generation: AtomicU64::new(0),
+            first_uses: Arc::default(),
         }
     }
 
@@ -113,7 +115,13 @@ impl Mappings {
 
     /// Changes whenever something changes that is worth saving: persist when it did.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Relaxed) + self.first_uses.load(Relaxed)
+    }
+
+    /// Changes whenever something changes that makes an address pass to another host too early if
+    /// a crash loses it: persist soon when it did.
+    pub fn urgent_generation(&self) -> u64 {
+        self.address_generation() + self.first_uses.load(Relaxed)
     }
 
     /// Changes whenever a mapping comes or goes: refill the firewall's sets when it did.
@@ -155,8 +163,8 @@ impl Mappings {
 
     /// Takes saved mappings back, and says what could not be taken.
     ///
-    /// They are valid again, because applications may still hold their addresses, and none is
-    /// given to another path set before one quarantine has passed: flows may have survived.
+    /// They are valid again, because applications may still hold their addresses, and they rest as
+    /// if a flow that used them, if any ever did, ended now: it may have survived.
     pub fn restore(&self, state: State, now: Time) -> Skipped {
         let (mut saved, mut skipped) = state.into_parts();
         // The newest first: they stay if the cap is lower now.
@@ -186,7 +194,7 @@ impl Mappings {
         }
         let addr = table.free_address(paths, self.pool.probe(paths));
         let addr = addr.ok_or(Exhausted::Pool(self.pool.net()))?;
-        let mapping = Mapping::new(addr, paths.clone());
+        let mapping = Mapping::new(addr, paths.clone(), &self.first_uses);
         mapping.answered(expires, now);
         let mapping = Arc::new(mapping);
         table.insert(Arc::clone(&mapping), now);
@@ -205,7 +213,7 @@ impl Mappings {
     }
 
     fn take_back(&self, table: &mut Index, saved: Saved, now: Time) -> Result<(), String> {
-        let Saved { addr, paths, names, expires, last_used } = saved;
+        let Saved { addr, paths, names, used, expires, last_used } = saved;
         if !self.pool.contains(addr) {
             return Err(format!("{addr} is outside the pool {}", self.pool.net()));
         }
@@ -215,7 +223,7 @@ impl Mappings {
         if table.len() >= self.cap {
             return Err(format!("the table already holds {} mappings, its cap", self.cap));
         }
-        let mapping = Mapping::new(addr, paths).restored(now);
+        let mapping = Mapping::new(addr, paths, &self.first_uses).restored(used, now);
         // The clock may have been wrong when the file was written.
         mapping.answered(expires.min(now + MAX_TTL), last_used.min(now));
         for name in names.iter().rev() {

@@ -209,7 +209,18 @@ fn generations_tell_what_changed() {
     map(&mappings, 1, at(1)).expect("an address");
     assert_ne!(mappings.generation(), any);
     assert_eq!(mappings.address_generation(), addresses);
+    let (any, soon) = (mappings.generation(), mappings.urgent_generation());
+    let mapping = mappings.snapshot().pop().expect("a mapping");
+    assert!(mapping.pin());
+    assert!(mappings.generation() != any && mappings.urgent_generation() != soon);
+    let (any, soon) = (mappings.generation(), mappings.urgent_generation());
+    assert!(mapping.pin());
+    assert!(mappings.generation() == any && mappings.urgent_generation() == soon);
+    mapping.unpin(at(1));
+    mapping.unpin(at(1));
+    assert_eq!(mappings.address_generation(), addresses);
     mappings.expire(at(1000));
+    assert_ne!(mappings.urgent_generation(), soon);
     assert_ne!(mappings.address_generation(), addresses);
     assert!(mappings.is_empty());
 }
@@ -221,7 +232,7 @@ fn the_saved_form_is_stable() {
     let json = String::from_utf8(mappings.to_state().to_json()).expect("text");
     let expected = "{\"version\":1,\"mappings\":[\n{\"address\":\"127.118.232.255\",\
         \"expires_ms\":11000,\"last_used_ms\":1000,\"names\":[\"b.example.\"],\
-        \"paths\":[\"203.0.113.1:100 192.168.0.2\"]}\n]}\n";
+        \"paths\":[\"203.0.113.1:100 192.168.0.2\"],\"used\":false}\n]}\n";
     assert_eq!(json, expected);
 }
 
@@ -274,13 +285,36 @@ fn a_later_version_is_refused_whole() {
 #[test]
 fn restored_addresses_are_valid_and_rest_for_a_quarantine() {
     let before = mappings("127.64.0.0/30", 10);
-    let addr = map(&before, 1, at(0)).expect("an address");
-    map(&before, 2, at(0)).expect("an address");
+    let addr = map_used(&before, 1, at(0)).expect("an address");
+    map_used(&before, 2, at(0)).expect("an address");
     let after = mappings("127.64.0.0/30", 10);
     after.restore(before.to_state(), at(1000));
     assert!(after.lookup(addr).is_some_and(|mapping| mapping.paths() == &set(1)));
     assert_eq!(map(&after, 3, at(1059)), Err(Exhausted::Pool(after.pool())));
     assert!(map(&after, 3, at(1060)).is_ok());
+}
+
+#[test]
+fn after_a_restart_too_addresses_that_no_flow_used_go_first() {
+    let before = mappings("127.64.0.0/30", 10);
+    let used = map_used(&before, 1, at(0)).expect("an address");
+    let unused = map(&before, 2, at(0)).expect("an address");
+    let after = mappings("127.64.0.0/30", 10);
+    let saved = before.to_state().to_json();
+    after.restore(State::from_json(&saved).expect("what was written"), at(1000));
+    assert_eq!(map(&after, 3, at(1009)), Err(Exhausted::Pool(after.pool())));
+    assert_eq!(map(&after, 3, at(1010)), Ok(unused));
+    assert!(after.lookup(used).is_some_and(|mapping| mapping.paths() == &set(1)));
+}
+
+#[test]
+fn a_file_that_does_not_say_so_may_hold_used_addresses() {
+    let json = r#"{"version":1,"mappings":[{"address":"127.64.0.1","names":[],
+        "paths":["203.0.113.1 10.0.0.1"],"expires_ms":0,"last_used_ms":0}]}"#;
+    let mappings = mappings("127.64.0.0/10", 1);
+    mappings.restore(State::from_json(json.as_bytes()).expect("readable"), at(0));
+    assert_eq!(map(&mappings, 2, at(59)), Err(Exhausted::Cap(1)));
+    assert!(map(&mappings, 2, at(60)).is_ok());
 }
 
 #[test]
