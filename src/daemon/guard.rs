@@ -56,8 +56,8 @@ impl Guard {
         self.loaded.load(Relaxed)
     }
 
-    /// Looks at the rules and sets the route accordingly. `true` if the rules are newly loaded,
-    /// also when they were before: nft's sets are then empty.
+    /// Looks at the rules and sets the route accordingly. `true` if their table is another one than
+    /// before: nft's sets are then empty.
     pub(super) fn check(&self) -> Result<bool, Error> {
         let before = self.seen();
         let now = self.look(&before.status.expected);
@@ -66,10 +66,10 @@ impl Guard {
         if now.status != before.status {
             self.report(&now.status);
         }
-        let anew = now != before;
+        let another = now.table != before.table;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
         self.set_route(open)?;
-        Ok(anew && open)
+        Ok(another)
     }
 
     fn seen(&self) -> Seen {

@@ -1,6 +1,5 @@
 //! What happens once a second, or when the kernel says that something changed.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +12,14 @@ use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::events::Events;
 use crate::os::network::Network;
-use crate::os::{sets, state};
-use crate::path::Hop;
+use crate::os::sets::{Contents, Sets};
+use crate::os::state;
 
 use super::guard::Guard;
 use super::notices::Notices;
 use super::pulse::Watchdog;
 use super::repair::Repair;
+use super::repeated::Repeated;
 use super::stop::Stop;
 use super::{Error, Roles};
 
@@ -57,6 +57,8 @@ struct Progress {
     saved_urgent: u64,
     saved_at: Duration,
     filled: Option<u64>,
+    sets: Sets,
+    filling: Repeated,
     evicted: u64,
     rules_checked: Duration,
     repair_asked: Option<Duration>,
@@ -117,6 +119,7 @@ impl Housekeeping {
             progress.rules_checked = uptime;
             if self.guard.check()? {
                 progress.filled = None;
+                progress.sets.forget();
             }
             self.repair_rules(uptime, progress);
         }
@@ -168,15 +171,14 @@ impl Housekeeping {
             return;
         }
         let mappings = mappings.snapshot();
-        let mapped: Vec<_> = mappings.iter().map(|mapping| mapping.addr()).collect();
-        let gateways: BTreeSet<Hop> = mappings
-            .iter()
-            .flat_map(|mapping| mapping.paths().paths().iter().map(|path| path.first()))
-            .collect();
-        match sets::fill(&mapped, &gateways.into_iter().collect::<Vec<_>>()) {
-            Ok(()) => progress.filled = Some(generation),
-            Err(error) => log::debug!("filling the sets of the firewall table: {error}"),
-        }
+        let paths = mappings.iter().flat_map(|mapping| mapping.paths().paths());
+        let contents = Contents {
+            mapped: mappings.iter().map(|mapping| mapping.addr()).collect(),
+            gateways: paths.map(|path| path.first()).collect(),
+        };
+        let filled = progress.sets.fill(contents);
+        progress.filled = filled.is_ok().then_some(generation);
+        progress.filling.done("filling the sets of nft's table", filled);
     }
 
     /// A new address and a first use are saved at once, newer times of old ones now and then.

@@ -21,6 +21,7 @@ pub mod log;
 mod notices;
 mod pulse;
 mod repair;
+mod repeated;
 mod report;
 mod roles;
 mod stop;
