@@ -26,8 +26,8 @@ use super::{Error, Roles};
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Without events (a firewall that nf_tables does not know of), rules are looked at this often.
 const CHECK_RULES: Duration = Duration::from_secs(30);
-/// While they are not as they should be, this often: iptables' tables are loaded one by one, and a
-/// look in between may be wrong.
+/// While they, or the pool's route, are not as they should be, this often: iptables' tables are loaded
+/// one by one, and a look in between may be wrong.
 const CHECK_BAD_RULES: Duration = Duration::from_secs(1);
 /// Rules that could not be loaded when they were asked for are asked for again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
@@ -59,6 +59,8 @@ struct Progress {
     filled: Option<u64>,
     sets: Sets,
     filling: Repeated,
+    addresses: Repeated,
+    route: Repeated,
     evicted: u64,
     rules_checked: Duration,
     repair_asked: Option<Duration>,
@@ -76,7 +78,7 @@ impl Housekeeping {
         }
         while !self.stop.requested() {
             self.wait()?;
-            self.changes(&mut progress)?;
+            self.changes(&mut progress);
             let uptime = self.clock.now().since(self.clock.started());
             if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
                 progress.ticked = uptime;
@@ -106,24 +108,24 @@ impl Housekeeping {
         }
     }
 
-    fn changes(&self, progress: &mut Progress) -> Result<(), Error> {
-        if self.routing.any()
-            && let Err(error) = self.network.refresh()
-        {
-            log::warn!("reading this host's addresses: {error}");
+    fn changes(&self, progress: &mut Progress) {
+        if self.routing.any() || progress.addresses.failing() {
+            progress.addresses.done("reading this host's addresses", self.network.refresh());
         }
         let uptime = self.clock.now().since(self.clock.started());
-        let interval = if self.guard.loaded() { CHECK_RULES } else { CHECK_BAD_RULES };
+        let good = self.guard.loaded() && !progress.route.failing();
+        let interval = if good { CHECK_RULES } else { CHECK_BAD_RULES };
         let due = uptime.saturating_sub(progress.rules_checked) >= interval;
         if self.firewall.any() || due {
             progress.rules_checked = uptime;
-            if self.guard.check()? {
+            let checked = self.guard.check();
+            if checked.another_table {
                 progress.filled = None;
                 progress.sets.forget();
             }
+            progress.route.done("setting the route of the pool", checked.route);
             self.repair_rules(uptime, progress);
         }
-        Ok(())
     }
 
     /// Asks for the rules at once when they go, and now and then while they are away.

@@ -166,7 +166,7 @@ impl Shared {
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
-        self.guard.check()?;
+        self.guard.check().route.map_err(Error::Route)?;
         threads.push(self.spawn("housekeeping", move || housekeeping.run())?);
         threads.push(self.control(config.clone(), server)?);
         for queue in queues {

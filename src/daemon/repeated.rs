@@ -12,6 +12,11 @@ pub(super) struct Repeated {
 }
 
 impl Repeated {
+    /// Whether it failed when it was done last.
+    pub(super) fn failing(&self) -> bool {
+        self.failing
+    }
+
     /// Takes note of what came of it, and logs that if it is news.
     pub(super) fn done(&mut self, what: &str, result: Result<(), impl Display>) {
         if let Some((level, line)) = self.news(what, result) {
@@ -44,7 +49,9 @@ mod tests {
         let failed = news(Level::Warn, "saving: disk full; natttd tries again");
         assert_eq!(work.news("saving", Err("disk full")), failed);
         assert_eq!(work.news("saving", Err("disk on fire")), None);
+        assert!(work.failing());
         assert_eq!(work.news("saving", fine), news(Level::Info, "saving: works again"));
         assert_eq!(work.news("saving", fine), None);
+        assert!(!work.failing());
     }
 }
