@@ -1,6 +1,5 @@
 //! What happens once a second, or when the kernel says that something changed.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +12,13 @@ use crate::os::clock::Clock;
 use crate::os::events::Events;
 use crate::os::network::Network;
 use crate::os::sets::{Contents, Sets};
-use crate::os::state;
 
 use super::guard::Guard;
 use super::notices::Notices;
 use super::pulse::Watchdog;
 use super::repair::Repair;
 use super::repeated::Repeated;
+use super::saved::SavePlan;
 use super::stop::Stop;
 use super::{Error, Roles};
 
@@ -41,21 +40,15 @@ pub(super) struct Housekeeping {
     pub(super) flavour: Flavour,
     pub(super) routing: Events,
     pub(super) firewall: Events,
-    pub(super) mappings_file: PathBuf,
     pub(super) stop: Arc<Stop>,
     pub(super) watchdog: Watchdog,
     pub(super) repair: Repair,
 }
 
-/// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
-const SAVE_TIMES: Duration = Duration::from_secs(60);
-
 /// What was done up to when, by generation of the mapping table or time since the start.
 #[derive(Default)]
 struct Progress {
-    saved: u64,
-    saved_urgent: u64,
-    saved_at: Duration,
+    saving: Option<SavePlan>,
     filled: Option<u64>,
     sets: Sets,
     filling: Repeated,
@@ -69,13 +62,10 @@ struct Progress {
 }
 
 impl Housekeeping {
-    /// Goes on until a stop is requested; then it saves what outlives the daemon.
-    pub(super) fn run(&self) -> Result<(), Error> {
-        let mut progress = Progress::default();
-        if let Some(mappings) = self.mappings() {
-            progress.saved = mappings.generation();
-            progress.saved_urgent = mappings.urgent_generation();
-        }
+    /// Goes on until a stop is requested. However it ends, the plan goes with it, and so the mapping
+    /// table is saved.
+    pub(super) fn run(&self, saving: Option<SavePlan>) -> Result<(), Error> {
+        let mut progress = Progress { saving, ..Progress::default() };
         while !self.stop.requested() {
             self.wait()?;
             self.changes(&mut progress);
@@ -86,14 +76,7 @@ impl Housekeeping {
                 self.watchdog.feed();
             }
         }
-        if let Some(mappings) = self.mappings() {
-            self.save(mappings, &mut progress);
-        }
         Ok(())
-    }
-
-    fn mappings(&self) -> Option<&Mappings> {
-        self.roles.client.as_ref().map(|client| &**client.mappings())
     }
 
     fn wait(&self) -> Result<(), Error> {
@@ -152,7 +135,9 @@ impl Housekeeping {
             }
             client.mappings().expire(now);
             self.fill_sets(client.mappings(), progress);
-            self.save_if_due(client.mappings(), progress);
+            if let Some(saving) = &mut progress.saving {
+                saving.tick(client.mappings(), progress.ticked);
+            }
         }
         if let Some(gateway) = &self.roles.gateway {
             gateway.expire(now);
@@ -181,30 +166,5 @@ impl Housekeeping {
         let filled = progress.sets.fill(contents);
         progress.filled = filled.is_ok().then_some(generation);
         progress.filling.done("filling the sets of nft's table", filled);
-    }
-
-    /// A new address and a first use are saved at once, newer times of old ones now and then.
-    fn save_if_due(&self, mappings: &Mappings, progress: &mut Progress) {
-        let urgent = mappings.urgent_generation() != progress.saved_urgent;
-        if urgent || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
-            self.save(mappings, progress);
-        }
-    }
-
-    fn save(&self, mappings: &Mappings, progress: &mut Progress) {
-        progress.saved_urgent = mappings.urgent_generation();
-        progress.saved_at = progress.ticked;
-        let generation = mappings.generation();
-        if generation == progress.saved {
-            return;
-        }
-        match state::save(&self.mappings_file, &mappings.to_state().to_json()) {
-            Ok(()) => progress.saved = generation,
-            // A full disk must not fill the log too: once a change, not once a second.
-            Err(error) => {
-                log::error!("{error}; mapped addresses may change with the next restart");
-                progress.saved = generation;
-            }
-        }
     }
 }

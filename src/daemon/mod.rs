@@ -7,7 +7,8 @@
 //! | dns | classifies DNS replies (client role) |
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
-//! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
+//! | housekeeping | expires, keeps alive, watches over rules and routes |
+//! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
 //! | signals | asks the others to stop on SIGTERM and SIGINT |
 //! | main | starts the others and waits for their end |
@@ -24,12 +25,12 @@ mod repair;
 mod repeated;
 mod report;
 mod roles;
+mod saved;
 mod stop;
 mod worker;
 
 use std::io;
 use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
@@ -42,30 +43,29 @@ pub use roles::Roles;
 
 use crate::config::{self, Config};
 use crate::counters::Counters;
-use crate::mapping::{Mappings, State};
+use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::control::{GROUP, Server};
 use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
+use crate::os::limits;
 use crate::os::lookup::Lookups;
 use crate::os::network::Network;
 use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
-use crate::os::{limits, state};
 
 use guard::Guard;
 use housekeeping::Housekeeping;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
+use saved::SavePlan;
 use stop::Stop;
 use worker::Worker;
 
 /// Packets that the kernel holds for one data queue.
 const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
-/// File of the mapping table in the state directory.
-const MAPPINGS_FILE: &str = "mappings.json";
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -105,7 +105,7 @@ impl Daemon {
         let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
         let network = network(&config)?;
         let client = config.client.as_ref();
-        let mappings = client.map(|client| load_mappings(&config, client, clock)).transpose()?;
+        let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
         let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues
@@ -167,7 +167,8 @@ impl Shared {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
         self.guard.check().route.map_err(Error::Route)?;
-        threads.push(self.spawn("housekeeping", move || housekeeping.run())?);
+        let saving = self.saver(config, threads)?;
+        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), server)?);
         for queue in queues {
             threads.push(self.worker(config, queue)?);
@@ -195,11 +196,20 @@ impl Shared {
             flavour: config.firewall,
             routing: Events::routing().map_err(|e| Error::System("watching routes", e))?,
             firewall: Events::firewall().map_err(|e| Error::System("watching rules", e))?,
-            mappings_file: mappings_file(config),
             stop,
             watchdog: Watchdog::new(pulses),
             repair: Repair::of_service(),
         })
+    }
+
+    fn saver(&self, config: &Config, threads: &mut Vec<Thread>) -> Result<Option<SavePlan>, Error> {
+        let Some(client) = &self.roles.client else { return Ok(None) };
+        let (plan, saver) = saved::new(Arc::clone(client.mappings()), config);
+        threads.push(self.spawn("saver", move || {
+            saver.run();
+            Ok(())
+        })?);
+        Ok(Some(plan))
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
@@ -378,37 +388,6 @@ fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
             .map_err(|error| Error::Setting(UDP_EARLY_DEMUX.into(), error)),
         None => Ok(None),
     }
-}
-
-fn mappings_file(config: &Config) -> PathBuf {
-    config.daemon.state_dir.join(MAPPINGS_FILE)
-}
-
-/// The mapping table as it was saved. A file that cannot be read never keeps the daemon from
-/// starting: it is set aside.
-fn load_mappings(
-    config: &Config,
-    client: &config::Client,
-    clock: Clock,
-) -> Result<Mappings, Error> {
-    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
-    let directory = &config.daemon.state_dir;
-    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
-    let file = mappings_file(config);
-    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
-    match State::from_json(&json) {
-        Ok(saved) => {
-            let skipped = mappings.restore(saved, clock.now());
-            if let Some(reason) = skipped.first_reason {
-                warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
-            }
-        }
-        Err(error) => {
-            let aside = state::set_aside(&file).map_err(Error::State)?;
-            warn!("{}: {error}; moved to {}", file.display(), aside.display());
-        }
-    }
-    Ok(mappings)
 }
 
 /// Tells systemd, if it started us.
