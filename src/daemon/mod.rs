@@ -10,7 +10,7 @@
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
-//! | signals | asks the others to stop on SIGTERM and SIGINT |
+//! | signals | asks the others to stop on SIGTERM and SIGINT; survives SIGHUP |
 //! | main | starts the others and waits for their end |
 
 mod dns;
@@ -26,6 +26,7 @@ mod repeated;
 mod report;
 mod roles;
 mod saved;
+mod signals;
 mod stop;
 mod worker;
 
@@ -35,7 +36,6 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use ::log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub use error::Error;
@@ -71,9 +71,8 @@ const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
-    let daemon = Daemon::prepare(config)?;
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Error::System("signals", e))?;
-    daemon.run(signals)
+    let signals = signals::catch()?;
+    Daemon::prepare(config)?.run(signals)
 }
 
 /// Everything that threads share, made before any of them starts.
@@ -291,9 +290,7 @@ impl Shared {
     fn signals(&self, mut signals: Signals) -> Result<(), Error> {
         let stop = Arc::clone(&self.stop);
         self.spawn("signals", move || {
-            if signals.forever().next().is_some() {
-                notify(&[sd_notify::NotifyState::Stopping]);
-            }
+            signals::until_stop(&mut signals);
             stop.request();
             Ok(())
         })?;
