@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -18,6 +18,7 @@ pub mod control;
 pub mod counters;
 pub mod daemon;
 pub mod dns;
+mod expiring;
 pub mod mapping;
 pub mod os;
 pub mod path;

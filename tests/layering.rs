@@ -15,9 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("path", &[]),
     ("wire", &[]),
+    ("expiring", &["time"]),
     ("config", &["dns", "path"]),
-    ("mapping", &["path", "time"]),
-    ("dns", &["counters", "path", "time"]),
+    ("mapping", &["expiring", "path", "time"]),
+    ("dns", &["counters", "expiring", "path", "time"]),
     ("record", &["dns", "path"]),
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
@@ -39,8 +40,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
-    "time", "counters", "path", "wire", "config", "mapping", "dns", "record", "rules", "control",
-    "tunnel",
+    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
+    "control", "tunnel",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is

@@ -8,9 +8,10 @@
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
 //! | keeper | keeps the flows in a file |
-//! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
+//! | housekeeping | expires, keeps alive, watches over rules and routes |
+//! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
-//! | signals | asks the others to stop on SIGTERM and SIGINT |
+//! | signals | asks the others to stop on SIGTERM and SIGINT; survives SIGHUP |
 //! | main | starts the others and waits for their end |
 
 mod dns;
@@ -23,19 +24,20 @@ pub mod log;
 mod notices;
 mod pulse;
 mod repair;
+mod repeated;
 mod report;
 mod roles;
+mod saved;
+mod signals;
 mod stop;
 mod worker;
 
 use std::io;
 use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use ::log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub use error::Error;
@@ -44,17 +46,17 @@ pub use roles::Roles;
 use crate::config::{self, Config};
 use crate::counters::Counters;
 use crate::dns::Policy;
-use crate::mapping::{Mappings, State};
+use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::control::{GROUP, Server};
 use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
+use crate::os::limits;
 use crate::os::lookup::Lookups;
 use crate::os::network::Network;
 use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
-use crate::os::{limits, state};
 
 use guard::Guard;
 use housekeeping::Housekeeping;
@@ -62,21 +64,19 @@ use keeper::Keeper;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
+use saved::SavePlan;
 use stop::Stop;
 use worker::Worker;
 
 /// Packets that the kernel holds for one data queue.
 const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
-/// File of the mapping table in the state directory.
-const MAPPINGS_FILE: &str = "mappings.json";
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
-    let daemon = Daemon::prepare(config)?;
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Error::System("signals", e))?;
-    daemon.run(signals)
+    let signals = signals::catch()?;
+    Daemon::prepare(config)?.run(signals)
 }
 
 /// Everything that threads share, made before any of them starts.
@@ -95,7 +95,6 @@ struct Daemon {
 #[derive(Clone)]
 struct Shared {
     roles: Arc<Roles>,
-    mappings: Arc<Mappings>,
     network: Network,
     guard: Arc<Guard>,
     counters: Arc<Counters>,
@@ -113,8 +112,9 @@ impl Daemon {
         make_state_dir(&config)?;
         let network = network(&config)?;
         pool_is_free(&config, &network)?;
-        let mappings = Arc::new(load_mappings(&config, clock)?);
-        let roles = Arc::new(Roles::new(&config, &network, &mappings));
+        let client = config.client.as_ref();
+        let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
+        let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues
             .data()
@@ -123,7 +123,6 @@ impl Daemon {
         let dns = config.client.as_ref().map(|_| bind_dns(&config)).transpose()?;
         let shared = Shared {
             roles,
-            mappings,
             network,
             guard: Arc::new(Guard::new(&config)),
             counters: Arc::default(),
@@ -181,14 +180,16 @@ impl Shared {
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
-        self.guard.check()?;
-        threads.push(self.spawn("housekeeping", move || housekeeping.run())?);
+        self.guard.check().route.map_err(Error::Route)?;
+        let saving = self.saver(config, threads)?;
+        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), server)?);
         for queue in queues {
             threads.push(self.worker(config, queue)?);
         }
-        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
-            self.dns(config, (sorter, holder), client, threads)?;
+        if let (Some(client), Some(queues), Some(role)) = (&config.client, dns, &self.roles.client)
+        {
+            self.dns(config, queues, client, Arc::clone(role.mappings()), threads)?;
         }
         for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
@@ -207,11 +208,9 @@ impl Shared {
     }
 
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, pulses, .. } =
-            self.clone();
+        let Self { roles, network, guard, counters, clock, stop, pulses, .. } = self.clone();
         Ok(Housekeeping {
             roles,
-            mappings,
             network,
             guard,
             counters,
@@ -219,16 +218,25 @@ impl Shared {
             flavour: config.firewall,
             routing: Events::routing().map_err(|e| Error::System("watching routes", e))?,
             firewall: Events::firewall().map_err(|e| Error::System("watching rules", e))?,
-            mappings_file: mappings_file(config),
             stop,
             watchdog: Watchdog::new(pulses),
             repair: Repair::of_service(),
         })
     }
 
+    fn saver(&self, config: &Config, threads: &mut Vec<Thread>) -> Result<Option<SavePlan>, Error> {
+        let Some(client) = &self.roles.client else { return Ok(None) };
+        let (plan, saver) = saved::new(Arc::clone(client.mappings()), config);
+        threads.push(self.spawn("saver", move || {
+            saver.run();
+            Ok(())
+        })?);
+        Ok(Some(plan))
+    }
+
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, mappings, network, guard, counters, clock };
+        let Self { roles, network, guard, counters, clock, stop, .. } = self.clone();
+        let report = Report { config, roles, network, guard, counters, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -251,13 +259,14 @@ impl Shared {
         config: &Config,
         (sorter, holder): (DnsQueue, Queue),
         client: &config::Client,
+        mappings: Arc<Mappings>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
+        let Self { network, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
@@ -307,9 +316,7 @@ impl Shared {
     fn signals(&self, mut signals: Signals) -> Result<(), Error> {
         let stop = Arc::clone(&self.stop);
         self.spawn("signals", move || {
-            if signals.forever().next().is_some() {
-                notify(&[sd_notify::NotifyState::Stopping]);
-            }
+            signals::until_stop(&mut signals);
             stop.request();
             Ok(())
         })?;
@@ -422,35 +429,6 @@ fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
 fn make_state_dir(config: &Config) -> Result<(), Error> {
     let directory = &config.daemon.state_dir;
     std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))
-}
-
-fn mappings_file(config: &Config) -> PathBuf {
-    config.daemon.state_dir.join(MAPPINGS_FILE)
-}
-
-/// The mapping table as it was saved. A file that cannot be read never keeps the daemon from
-/// starting: it is set aside.
-fn load_mappings(config: &Config, clock: Clock) -> Result<Mappings, Error> {
-    let Some(client) = &config.client else {
-        let nothing = ipnet::Ipv4Net::default();
-        return Ok(Mappings::new(nothing, 0, Default::default()));
-    };
-    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
-    let file = mappings_file(config);
-    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
-    match State::from_json(&json) {
-        Ok(saved) => {
-            let skipped = mappings.restore(saved, clock.now());
-            if let Some(reason) = skipped.first_reason {
-                warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
-            }
-        }
-        Err(error) => {
-            let aside = state::set_aside(&file).map_err(Error::State)?;
-            warn!("{}: {error}; moved to {}", file.display(), aside.display());
-        }
-    }
-    Ok(mappings)
 }
 
 /// Tells systemd, if it started us.

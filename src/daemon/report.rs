@@ -7,7 +7,6 @@ use crate::control::{
     Endpoint, Ends, Flow, Leg, Mapping, Queue, Reply, Request, Role, Status, Traffic, Usage,
 };
 use crate::counters::Counters;
-use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::network::Network;
 use crate::time::Time;
@@ -26,7 +25,6 @@ const MAX_FLOWS: usize = 100_000;
 pub(super) struct Report {
     pub(super) config: Config,
     pub(super) roles: Arc<Roles>,
-    pub(super) mappings: Arc<Mappings>,
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
@@ -57,7 +55,8 @@ impl Report {
             queues: self.queues(),
             mappings: client
                 .as_ref()
-                .map(|_| Usage { count: self.mappings.len(), cap: self.mappings.cap() }),
+                .map(|client| client.mappings())
+                .map(|mappings| Usage { count: mappings.len(), cap: mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
             warnings: forwarding::advice(&self.config, &self.network),
@@ -78,10 +77,8 @@ impl Report {
 
     fn mappings(&self) -> Vec<Mapping> {
         let now = self.clock.now();
-        let mut mappings: Vec<_> =
-            self.mappings.snapshot().iter().map(|mapping| Mapping::new(mapping, now)).collect();
-        mappings.sort_by_key(|mapping| mapping.address);
-        mappings
+        let mappings = self.roles.client.as_ref().map(|client| client.mappings().snapshot());
+        mappings.iter().flatten().map(|mapping| Mapping::new(mapping, now)).collect()
     }
 
     fn flows(&self, limit: usize) -> Reply {

@@ -25,10 +25,10 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The roles that the configuration names, without flows.
-    pub fn new(config: &Config, network: &Network, mappings: &Arc<Mappings>) -> Self {
-        let client = config.client.as_ref().map(|client| {
-            Client::new(client_settings(client), network.clone(), Arc::clone(mappings))
+    /// The roles that the configuration names, without flows. The client's needs mapped addresses.
+    pub fn new(config: &Config, network: &Network, mappings: Option<Mappings>) -> Self {
+        let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
+            Client::new(client_settings(client), network.clone(), Arc::new(mappings))
         });
         let gateway = config
             .gateway

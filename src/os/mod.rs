@@ -1,5 +1,6 @@
 //! Kernel and operating system. Nothing above this folder makes a system call.
 
+mod addresses;
 pub mod clock;
 pub mod control;
 pub mod cttimeout;

@@ -5,7 +5,6 @@
 //! and a late answer serves the next reply. Nothing here blocks, and every table has a cap.
 
 mod change;
-mod expiring;
 mod inquiry;
 mod lookup;
 
@@ -14,7 +13,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use self::change::changed;
-use self::expiring::Expiring;
 use self::inquiry::{Inquiry, Joined, Known, Outcome};
 use self::lookup::{Answer, sound_ttl};
 pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
@@ -22,6 +20,7 @@ use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::packet::Packet;
 use super::{Class, FollowUp, Name, Policy, classify};
 use crate::counters::Counter;
+use crate::expiring::Expiring;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
 

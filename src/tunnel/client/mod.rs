@@ -166,6 +166,11 @@ impl<E: Environment> Client<E> {
         Self { settings, env, mappings, flows, ports, served_ports, by_port, ids, rerouted }
     }
 
+    /// The mapped addresses that it serves.
+    pub fn mappings(&self) -> &Arc<Mappings> {
+        &self.mappings
+    }
+
     /// A packet that an application sends to an address of the pool.
     pub fn outgoing(
         &self,
