@@ -361,6 +361,46 @@ mod tests {
         assert!(kept <= 2000, "{kept} keys for {} flows", table.len());
     }
 
+    /// Review: a key that is removed and added again (`Client::make_way`) is noted every time, and
+    /// nothing ever forgets the copies while the flow lives.
+    #[test]
+    fn a_flow_that_comes_and_goes_is_noted_once() {
+        let table = FlowTable::<u32, Wide>::new(usize::MAX);
+        for _ in 0..10_000 {
+            table.add(1, [1], |_| Wide(u32::MAX, false)).expect("there is room");
+            table.remove(&1);
+        }
+        table.add(1, [1], |_| Wide(u32::MAX, false)).expect("there is room");
+        // Something else that expires makes every shard tidy up.
+        for key in 2..10_000 {
+            table.add(key, [key], |reverse| Wide(reverse, false)).expect("there is room");
+        }
+        table.expire(Time::from_millis(10_000));
+        assert_eq!(table.len(), 1);
+        let kept: usize =
+            table.forward.shards().iter().map(|s| s.read().expect("no panic").opened.len()).sum();
+        assert!(kept <= 2, "{kept} keys for {} flow", table.len());
+    }
+
+    /// Review: and the oldest copy makes the newest flow the first to go.
+    #[test]
+    fn age_counts_from_the_last_time_it_was_opened() {
+        let table = FlowTable::<u32, Wide>::new(3);
+        let unanswered = |reverse| Wide(reverse, false);
+        let mut same_shard =
+            (0u32..).filter(|key| table.forward.index(key) == table.forward.index(&0));
+        let mut next = || same_shard.next().expect("endless");
+        let (young, old, other, newest) = (next(), next(), next(), next());
+        table.add(young, [young], unanswered).expect("there is room");
+        table.remove(&young);
+        table.add(old, [old], unanswered).expect("there is room");
+        table.add(other, [other], unanswered).expect("there is room");
+        table.add(young, [young], unanswered).expect("there is room");
+        table.add(newest, [newest], unanswered).expect("one makes room");
+        assert!(table.forward(&old).is_none(), "the oldest stays");
+        assert!(table.forward(&young).is_some(), "a younger one went");
+    }
+
     proptest! {
         #[test]
         fn both_maps_agree_with_a_model(steps in prop::collection::vec((any::<u8>(), any::<u8>(), 0u64..50, any::<bool>()), 0..200)) {

@@ -1,0 +1,23 @@
+#!/bin/bash
+# Review: a served host's keepalive is sent from a socket that is bound to the host's address and port.
+# That fails where any socket of the router has the same port at the wildcard address: a WireGuard or SIP
+# server's, or one of natttd's own outer ports. The NATs on the way then forget the flow.
+. "$(dirname "$0")/lib.sh"
+
+fig2
+nattt_gateway Y
+client_config X
+printf 'pool = "198.18.0.0/15"\nserve = ["lan"]\nkeepalive_s = 1\n' >>"$RUN/X.toml"
+start_natttd X
+lookup A1 b.example >/dev/null
+on X sysctl -qw net.netfilter.nf_conntrack_udp_timeout=3 net.netfilter.nf_conntrack_udp_timeout_stream=3
+start X server "$PYTHON" -c '
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 51820)); print("ready", flush=True); time.sleep(600)'
+wait_for 10 "a server on X" grep -q ready "$(log X server)"
+# Another port of A1 is kept alive; this one is not.
+matches '^B saw 198\.51\.100\.20:[0-9]+: delay 8 late$' \
+    "$(ask A1 b.example 7 'delay 8 late' --source-port 51821)" "an answer after 8 s, from port 51821"
+echo "keepalives: $(counter X keepalives_sent)"
+matches '^B saw 198\.51\.100\.20:[0-9]+: delay 8 late$' \
+    "$(ask A1 b.example 7 'delay 8 late' --source-port 51820)" "an answer after 8 s, from port 51820"
