@@ -254,6 +254,15 @@ impl<F: Hash + Eq, V: Entry> Forward<F, V> {
 }
 
 #[cfg(test)]
+impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
+    /// How many keys are noted in the order of opening.
+    pub(super) fn noted(&self) -> usize {
+        let noted = |shard: &RwLock<Forward<F, V>>| shard.read().expect("no panic").opened.len();
+        self.forward.shards().iter().map(noted).sum()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -466,6 +466,14 @@ impl<E: Environment> Client<E> {
     }
 }
 
+#[cfg(test)]
+impl<E: Environment> Client<E> {
+    /// How many keys of flows are noted for eviction.
+    pub(super) fn noted(&self) -> usize {
+        self.flows.noted()
+    }
+}
+
 impl WireKey {
     fn of_reply(served: Served, outer: &Datagram, levels: usize, inner: &Datagram) -> Self {
         Self {

@@ -144,6 +144,36 @@ fn what_is_no_flow_s_is_not_touched() {
     assert_eq!(reply, before, "the gateway's reply was changed");
 }
 
+/// Review: two names of one host whose path sets differ (anybody's zone can say so) have two mapped
+/// addresses and one shape on the wire: each datagram takes the flow along to the other address, and
+/// leaves a key behind for ever.
+#[test]
+fn memory_does_not_grow_with_packets() {
+    let (x, b) = router();
+    let more = [PATH, "203.0.113.2:100 192.168.0.2"].map(|path| path.parse().expect("a path"));
+    let more = crate::path::PathSet::new(more.to_vec()).expect("two paths");
+    let ttl = std::time::Duration::from_secs(60);
+    let also = x.mappings.map("other.example", &more, ttl, START).expect("a free address");
+    assert_ne!(also, b.addr);
+    for _ in 0..50_000 {
+        for addr in [b.addr, also] {
+            x.pass_on(udp(at(C), Endpoint { addr, ..b }, b"x"), START).expect("encapsulated");
+        }
+    }
+    assert_eq!(x.client.usage().0, 1, "one flow");
+    x.client.expire(START + std::time::Duration::from_secs(1));
+    assert!(x.client.noted() <= 128, "{} keys noted for one flow", x.client.noted());
+}
+
+#[test]
+fn a_served_host_may_ping_often() {
+    let (x, b) = router();
+    for id in 1..=1000 {
+        let ping = echo(Endpoint { port: id, ..at(C) }, Endpoint { port: 0, ..b }, b"ping");
+        assert!(x.pass_on(ping.clone(), START).is_ok(), "ping {id}: {:?}", x.pass_on(ping, START));
+    }
+}
+
 /// Review: a served host (with a server of its own behind any gateway, which answers) takes the whole
 /// table for hours, and nobody else, this host included, opens a flow any more.
 #[test]
