@@ -13,11 +13,11 @@ fig1
 start_natttd Y
 nattt_client A
 matches '^B saw' "$(ask A b.example 7 hello --source-port 4000)" "UDP"
-capture C eth0 'udp and dst 198.51.100.10'
+capture C eth0 'dst 198.51.100.10'
 on Y sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wan.rp_filter=0
 ip -n "$PREFIX-Y" route add 198.51.100.10 via 192.168.0.3 dev lan
-ask A b.example 7 hello --source-port 4000 --timeout 2 || true
+PATIENCE=2 fetch A b.example/ || true
 sleep 0.5
-leaked=$(seen C eth0 '192\.168\.0\.2\.7 > 198\.51\.100\.10' || true)
+leaked=$(seen C eth0 '192\.168\.0\.2\.80 > 198\.51\.100\.10' || true)
 seen C eth0 'IP' || true
 same "" "$leaked" "answers that left unencapsulated"
