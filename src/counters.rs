@@ -49,9 +49,10 @@ counters! {
     ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself."
     ClientNoPort "client_no_port" "Packets rejected because no outer UDP port could be reserved (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
+    ClientHostFull "client_host_full" "Packets of served hosts rejected because their host has as many flows as one may have (max_flows_per_host)."
     ClientConflict "client_conflict" "Packets rejected because another flow already looks the same to the host: same protocol, same ports."
     // Packets dropped.
-    ClientBadSource "client_bad_source" "Packets to pool addresses from an interface of `serve` whose source is this host's or nobody's; dropped."
+    ClientBadSource "client_bad_source" "Packets to pool addresses from the network that are none of a served host's: another interface than those of `serve`, or a source that is this host's or nobody's; dropped."
     Truncated "truncated" "Packets the kernel handed over shortened; dropped, because the rest is unknown."
     Malformed "malformed" "Packets whose lengths or headers contradict themselves; dropped."
     Fragment "fragment" "Inner fragments; dropped, because only the first names a port."

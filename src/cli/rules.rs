@@ -97,11 +97,10 @@ fn renew_file(file: &Path, config: &Config) -> Result<(), state::FileError> {
     }
 }
 
-/// Removes the pool's route that natttd leaves when it stops. One that runs looks after it itself.
+/// Removes the pools' routes that natttd leaves when it stops. One that runs looks after it itself.
 fn remove_route(config: &Config) -> Result<(), Box<dyn Error>> {
-    let Some(client) = &config.client else { return Ok(()) };
     match ask(&config.daemon.control_socket, &Request::Status) {
-        Err(AskError::NoDaemon(_)) => route::remove(client.pool).map_err(|error| {
+        Err(AskError::NoDaemon(_)) => route::remove_others(None).map_err(|error| {
             format!("the rules are removed, but not the route of the pool: {error}").into()
         }),
         _ => Ok(()),

@@ -61,6 +61,7 @@ impl Source<'_> {
             private_zones: self.each(raw.private_zones, zone)?,
             mtu: self.int(raw.mtu, MTU, 1500)?,
             max_flows: self.int(raw.max_flows, 1..=4_194_304, 65_536)?,
+            max_flows_per_host: self.int(raw.max_flows_per_host, 1..=4_194_304, 4096)?,
             max_ports: self.int(raw.max_ports, 1..=60_000, 16_384)?,
             max_mappings: self.int(raw.max_mappings, 1..=4_194_304, 65_536)?,
             // A Linux NAT box forgets an unanswered UDP flow after 30 s.

@@ -65,6 +65,8 @@ pub struct Client {
     pub mtu: u16,
     /// Most flows at one time.
     pub max_flows: usize,
+    /// Most flows at one time of one served host.
+    pub max_flows_per_host: u32,
     /// Most outer UDP ports at one time.
     pub max_ports: usize,
     /// Most mapped addresses at one time.

@@ -36,6 +36,7 @@ pub(super) struct Client {
     pub(super) private_zones: Texts,
     pub(super) mtu: Int,
     pub(super) max_flows: Int,
+    pub(super) max_flows_per_host: Int,
     pub(super) max_ports: Int,
     pub(super) max_mappings: Int,
     pub(super) keepalive_s: Int,

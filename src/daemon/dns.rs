@@ -118,10 +118,7 @@ pub(super) fn settings(client: &Client) -> Settings {
         max_mapped_ttl: client.answer_ttl.as_secs() as u32,
         // The configuration holds valid names only.
         private_zones: client.private_zones.iter().filter_map(|zone| zone.parse().ok()).collect(),
-        policy: Policy {
-            emulations: Emulations::new(client.emulations.clone()),
-            ..Policy::default()
-        },
+        policy: Policy { emulations: Emulations::new(client.emulations.clone()) },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::Flavour;
@@ -53,6 +54,8 @@ struct Progress {
     sets: Sets,
     filling: Repeated,
     addresses: Repeated,
+    /// The pool, and a network of this host's that shares addresses with it.
+    clash: Option<(Ipv4Net, Ipv4Net)>,
     route: Repeated,
     evicted: u64,
     rerouted: u64,
@@ -92,9 +95,21 @@ impl Housekeeping {
         }
     }
 
+    /// A network may come up later than natttd.
+    fn look_for_clash(&self, progress: &mut Progress) {
+        let pool = self.roles.client.as_ref().map(|client| client.mappings().pool());
+        let pool = pool.filter(|pool| !pool.network().is_loopback());
+        let clash = pool.and_then(|pool| Some((pool, self.network.clash(pool)?)));
+        if let (true, Some((pool, net))) = (clash != progress.clash, clash) {
+            log::warn!("{}; until then, nobody there is reached", Error::PoolTaken(pool, net));
+        }
+        progress.clash = clash;
+    }
+
     fn changes(&self, progress: &mut Progress) {
         if self.routing.any() || progress.addresses.failing() {
             progress.addresses.done("reading this host's addresses", self.network.refresh());
+            self.look_for_clash(progress);
         }
         let uptime = self.clock.now().since(self.clock.started());
         let good = self.guard.loaded() && !progress.route.failing();

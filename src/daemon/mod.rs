@@ -53,9 +53,10 @@ use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
 use crate::os::limits;
 use crate::os::lookup::Lookups;
-use crate::os::network::Network;
+use crate::os::network::{Interfaces, Network};
 use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
+use crate::os::route;
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 
 use guard::Guard;
@@ -112,6 +113,8 @@ impl Daemon {
         make_state_dir(&config)?;
         let network = network(&config)?;
         pool_is_free(&config, &network)?;
+        route::remove_others(config.client.as_ref().map(|client| client.pool))
+            .map_err(Error::Route)?;
         let client = config.client.as_ref();
         let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
         let roles = Arc::new(Roles::new(&config, &network, mappings));
@@ -391,11 +394,13 @@ fn network(config: &Config) -> Result<Network, Error> {
     if allowed < cap as u64 + OTHER_DESCRIPTORS {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
-    let gateway = config.gateway.as_ref();
-    let (outside, hairpin) =
-        gateway.map(|gateway| (gateway.outside.clone(), gateway.hairpin.clone())).unzip();
-    let ports = Ports::new(cap, config.mark.bit());
-    Network::new(ports, outside.unwrap_or_default(), hairpin.unwrap_or_default())
+    let (client, gateway) = (config.client.as_ref(), config.gateway.as_ref());
+    let interfaces = Interfaces {
+        outside: gateway.map(|gateway| gateway.outside.clone()).unwrap_or_default(),
+        hairpin: gateway.map(|gateway| gateway.hairpin.clone()).unwrap_or_default(),
+        serve: client.map(|client| client.serve.clone()).unwrap_or_default(),
+    };
+    Network::new(Ports::new(cap, config.mark.bit()), interfaces)
         .map_err(|e| Error::System("reading this host's addresses", e))
 }
 

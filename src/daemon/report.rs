@@ -14,9 +14,9 @@ use crate::tunnel::{client, gateway};
 use crate::wire::datagram::protocol;
 use crate::{tunnel, wire};
 
-use super::Roles;
 use super::forwarding;
 use super::guard::Guard;
+use super::{Error, Roles};
 
 /// The most flows in one answer: it is built in memory.
 const MAX_FLOWS: usize = 100_000;
@@ -59,8 +59,15 @@ impl Report {
                 .map(|mappings| Usage { count: mappings.len(), cap: mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
-            warnings: forwarding::advice(&self.config, &self.network),
+            warnings: self.warnings(),
         }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let routed = self.config.client.as_ref().filter(|client| client.is_routed());
+        let clash = routed.and_then(|client| Some((client.pool, self.network.clash(client.pool)?)));
+        let clash = clash.map(|(pool, net)| Error::PoolTaken(pool, net).to_string());
+        clash.into_iter().chain(forwarding::advice(&self.config, &self.network)).collect()
     }
 
     /// The daemon does not run without all of its queues.

@@ -22,6 +22,7 @@ pub struct Roles {
     pub gateway: Option<Gateway<Network>>,
     /// The pool, if hosts are served.
     served_pool: Option<Ipv4Net>,
+    network: Network,
 }
 
 impl Roles {
@@ -36,7 +37,7 @@ impl Roles {
             .map(|gateway| Gateway::new(gateway_settings(gateway), network.clone()));
         let client_config = config.client.as_ref();
         let served_pool = client_config.filter(|c| !c.serve.is_empty()).map(|c| c.pool);
-        Self { client, gateway, served_pool }
+        Self { client, gateway, served_pool, network: network.clone() }
     }
 
     /// Takes saved flows back, and says how many could be. `slack`: how old what was saved may be.
@@ -84,7 +85,10 @@ impl Roles {
             (Hook::Output, Some(client), _) => client.outgoing(packet, Origin::Here, front, now),
             (Hook::Input, Some(client), _) => client.incoming(packet, Origin::Here, now),
             (Hook::Prerouting, Some(client), _) if self.is_to_pool(packet) => {
-                client.outgoing(packet, Origin::Served, front, now)
+                match self.network.serves(interface) {
+                    true => client.outgoing(packet, Origin::Served, front, now),
+                    false => Fate::Dropped(Counter::ClientBadSource),
+                }
             }
             (Hook::Prerouting, _, Some(gateway)) => gateway.incoming(packet, interface, now),
             (Hook::Postrouting, client, gateway) => {
@@ -122,7 +126,12 @@ impl Roles {
 }
 
 fn client_settings(client: &config::Client) -> client::Settings {
-    client::Settings { mtu: client.mtu, keepalive: client.keepalive, max_flows: client.max_flows }
+    client::Settings {
+        mtu: client.mtu,
+        keepalive: client.keepalive,
+        max_flows: client.max_flows,
+        max_flows_per_host: client.max_flows_per_host,
+    }
 }
 
 fn gateway_settings(gateway: &config::Gateway) -> gateway::Settings {

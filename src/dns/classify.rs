@@ -16,9 +16,6 @@ const NXDOMAIN: u8 = 3;
 /// What the configuration says about which replies may change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Also change replies to clients that check DNSSEC signatures themselves (DO set, CD clear).
-    /// They may refuse the changed reply, for it cannot be signed.
-    pub change_validated: bool,
     /// Where A records emulate NAT records.
     pub emulations: Emulations,
 }
@@ -82,7 +79,7 @@ fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, Message
     }
     let message = Message::parse(octets)?;
     let Some(lack) = lack(&message, policy) else { return Ok(None) };
-    if lack == Lack::Address && is_referral(&message) || is_protected(&message, policy)? {
+    if lack == Lack::Address && is_referral(&message) || is_protected(&message)? {
         return Ok(None);
     }
     let asked = message.question().name.clone();
@@ -163,13 +160,13 @@ fn is_referral(message: &Message<'_>) -> bool {
 
 /// Replies whose change the client would notice and refuse, or whose response code is an error
 /// that only the OPT record tells (RFC 6891 §6.1.3).
-fn is_protected(message: &Message<'_>, policy: &Policy) -> Result<bool, MessageError> {
+fn is_protected(message: &Message<'_>) -> Result<bool, MessageError> {
     let validated = match message.opt()? {
         Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
         Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
         None => false,
     };
-    Ok(message.is_signed() || validated && !policy.change_validated)
+    Ok(message.is_signed() || validated)
 }
 
 #[cfg(test)]
@@ -300,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_validates_is_left_alone_unless_configured() {
+    fn a_client_that_validates_is_left_alone() {
         let validating = |m: &mut Hickory| {
             m.set_edns(testing::edns(true));
         };
@@ -310,10 +307,6 @@ mod tests {
             m.metadata.checking_disabled = true;
         };
         assert_eq!(changed(trusting), held("b.example"));
-        let mut message = testing::nodata();
-        validating(&mut message);
-        let policy = Policy { change_validated: true, ..Policy::default() };
-        assert_eq!(classify(&testing::octets(&message), &policy), held("b.example"));
     }
 
     #[test]
@@ -355,7 +348,7 @@ mod tests {
             ),
             emulation("example.net", "{name}", &["nat1.{name}"]),
         ];
-        Policy { emulations: Emulations::new(emulations), ..Policy::default() }
+        Policy { emulations: Emulations::new(emulations) }
     }
 
     fn emulated(asked: &str, change: impl FnOnce(&mut Hickory)) -> Class {

@@ -19,10 +19,20 @@ use super::ports::{Port, Ports};
 #[derive(Debug, Clone)]
 pub struct Network {
     attached: Arc<RwLock<Attached>>,
-    outside: Vec<String>,
-    hairpin: Vec<String>,
+    interfaces: Arc<Interfaces>,
     epoch: Arc<AtomicU64>,
     ports: Ports,
+}
+
+/// Names of interfaces, by what is behind them.
+#[derive(Debug, Default)]
+pub struct Interfaces {
+    /// Clients of the gateway role, and the Internet.
+    pub outside: Vec<String>,
+    /// Clients of the gateway role that are served like those outside, and exported hosts.
+    pub hairpin: Vec<String>,
+    /// Hosts that open connections through this one.
+    pub serve: Vec<String>,
 }
 
 /// What this host's interfaces say.
@@ -33,19 +43,20 @@ struct Attached {
     inside: Vec<Ipv4Net>,
     /// Networks of hairpin interfaces, with their indexes.
     hairpin: Vec<(u32, Ipv4Net)>,
+    /// Indexes of interfaces whose hosts are served.
+    serve: HashSet<u32>,
 }
 
 impl Network {
-    /// Reads the addresses of this host. All networks but those of `outside` interfaces are inside;
-    /// clients behind `hairpin` interfaces are served like those outside.
-    pub fn new(ports: Ports, outside: Vec<String>, hairpin: Vec<String>) -> io::Result<Self> {
-        let attached = Arc::new(RwLock::new(Attached::read(&outside, &hairpin)?));
-        Ok(Self { attached, outside, hairpin, epoch: Arc::default(), ports })
+    /// Reads the addresses of this host. All networks but those of outside interfaces are inside.
+    pub fn new(ports: Ports, interfaces: Interfaces) -> io::Result<Self> {
+        let attached = Arc::new(RwLock::new(Attached::read(&interfaces)?));
+        Ok(Self { attached, interfaces: Arc::new(interfaces), epoch: Arc::default(), ports })
     }
 
     /// Reads the addresses again, and lets every flow look up its route again.
     pub fn refresh(&self) -> io::Result<()> {
-        let attached = Attached::read(&self.outside, &self.hairpin)?;
+        let attached = Attached::read(&self.interfaces)?;
         *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
         self.epoch.fetch_add(1, Relaxed);
         Ok(())
@@ -55,10 +66,13 @@ impl Network {
     pub fn send(&self, keepalive: &Keepalive<Port>) -> io::Result<()> {
         match &*keepalive.from {
             OuterPort::Own(port) => port.send(keepalive.to, &keepalive.payload),
-            OuterPort::Served(port) => {
-                self.ports.send_as(port.endpoint(), keepalive.to, &keepalive.payload)
-            }
+            OuterPort::Served(_) => self.ports.send_raw(keepalive.to.addr, &keepalive.payload),
         }
+    }
+
+    /// Whether the hosts behind the interface of this index are served.
+    pub fn serves(&self, interface: u32) -> bool {
+        self.attached().serve.contains(&interface)
     }
 
     /// A network of this host's that shares addresses with `pool`.
@@ -116,13 +130,13 @@ impl Environment for Network {
 }
 
 impl Attached {
-    fn read(outside: &[String], hairpin: &[String]) -> io::Result<Self> {
+    fn read(interfaces: &Interfaces) -> io::Result<Self> {
         let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
         let indexes = |names: &[String]| -> HashSet<u32> {
             names.iter().filter_map(|name| name_to_index(&asker, name).ok()).collect()
         };
-        let (outside, hairpin) = (indexes(outside), indexes(hairpin));
-        let mut attached = Self::default();
+        let (outside, hairpin) = (indexes(&interfaces.outside), indexes(&interfaces.hairpin));
+        let mut attached = Self { serve: indexes(&interfaces.serve), ..Self::default() };
         for InterfaceAddress { interface, addr } in addresses::list()? {
             attached.own.insert(addr.addr());
             attached.networks.push(addr.trunc());
@@ -144,15 +158,18 @@ mod tests {
     #[test]
     fn loopback_is_our_own_and_no_route_leads_to_it() {
         let network =
-            Network::new(Ports::new(1, 0), Vec::new(), Vec::new()).expect("addresses can be read");
+            Network::new(Ports::new(1, 0), Interfaces::default()).expect("addresses can be read");
         assert!(network.is_own(Ipv4Addr::LOCALHOST));
         assert!(network.is_own(Ipv4Addr::new(127, 9, 9, 9)));
         assert!(!network.is_own(Ipv4Addr::new(192, 0, 2, 77)));
         assert_eq!(network.source_for(Ipv4Addr::LOCALHOST), None);
         assert!(network.is_inside(Ipv4Addr::new(127, 9, 9, 9)), "of the interface lo");
         let names = || vec!["lo".into(), "none".into()];
-        let outside =
-            Network::new(Ports::new(1, 0), names(), names()).expect("addresses can be read");
+        let outside = Network::new(
+            Ports::new(1, 0),
+            Interfaces { outside: names(), hairpin: names(), ..Interfaces::default() },
+        )
+        .expect("addresses can be read");
         let (lo, other) = (Ipv4Addr::new(127, 9, 9, 9), Ipv4Addr::new(192, 0, 2, 77));
         assert!(outside.is_hairpin(1, lo) && !network.is_hairpin(1, lo));
         assert!(!outside.is_hairpin(2, lo) && !outside.is_hairpin(1, other));
@@ -162,7 +179,7 @@ mod tests {
     #[test]
     fn a_refresh_starts_a_new_epoch() {
         let network =
-            Network::new(Ports::new(1, 0), Vec::new(), Vec::new()).expect("addresses can be read");
+            Network::new(Ports::new(1, 0), Interfaces::default()).expect("addresses can be read");
         let before = network.route_epoch();
         network.refresh().expect("addresses can be read");
         assert_ne!(network.route_epoch(), before);

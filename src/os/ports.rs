@@ -4,7 +4,7 @@
 //! outer packet before the INPUT hook turns it into, say, TCP. So the port is reserved by an
 //! unconnected socket bound to the wildcard address, which conflicts with every other socket on
 //! that port: nobody can hold one that the kernel would find.
-#![allow(unsafe_code, reason = "three socket options have no safe wrapper")]
+#![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -12,11 +12,10 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustix::net::{AddressFamily, SocketType};
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
 use crate::path::Hop;
 use crate::tunnel::Lease;
-use crate::wire::Endpoint;
 
 /// The ports that may be owned at once.
 #[derive(Debug, Clone)]
@@ -66,16 +65,13 @@ impl Ports {
         }
     }
 
-    /// Sends a datagram from a port of a host whose packets this one forwards (IP_TRANSPARENT: needs
-    /// CAP_NET_ADMIN). The socket lives as long as this call and is never read.
-    pub fn send_as(&self, from: Endpoint, to: Hop, payload: &[u8]) -> io::Result<()> {
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-        let socket = UdpSocket::from(socket);
-        drop_all(&socket)?;
+    /// Sends a whole packet, from whatever address it says (needs CAP_NET_RAW): one of a host whose
+    /// packets this one forwards. No socket could be bound for it where one here has the same port.
+    pub fn send_raw(&self, to: Ipv4Addr, packet: &[u8]) -> io::Result<()> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
         set_mark(&socket, self.mark)?;
-        set_option(&socket, libc::SOL_IP, libc::IP_TRANSPARENT, &1)?;
-        rustix::net::bind(&socket, &SocketAddrV4::new(from.addr, from.port))?;
-        socket.send_to(payload, SocketAddrV4::new(to.addr, to.port)).map(drop)
+        rustix::net::sendto(&socket, packet, SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
+        Ok(())
     }
 }
 
@@ -101,13 +97,13 @@ fn drop_all(socket: &UdpSocket) -> io::Result<()> {
 }
 
 /// Needs CAP_NET_ADMIN, as the queues do; 0 is what a socket has anyway.
-fn set_mark(socket: &UdpSocket, mark: u32) -> io::Result<()> {
+fn set_mark(socket: &impl AsRawFd, mark: u32) -> io::Result<()> {
     if mark == 0 { Ok(()) } else { set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, &mark) }
 }
 
 /// Sets an option whose value is a `T` in the kernel's layout.
 fn set_option<T>(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: &T,

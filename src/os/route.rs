@@ -6,18 +6,24 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::netlink::Request;
+use super::nfqueue::attributes;
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_GETROUTE: u16 = 26;
 const NLM_F_REPLACE: u16 = 0x100;
 const NLM_F_CREATE: u16 = 0x400;
 
 const RT_TABLE_LOCAL: u8 = 255;
-const RTPROT_STATIC: u8 = 4;
+/// Who made the route; nobody else's number (linux/rtnetlink.h lists those that are taken).
+const RTPROT_NATTT: u8 = 100;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_HOST: u8 = 254;
 const RTN_LOCAL: u8 = 2;
 const RTN_UNREACHABLE: u8 = 7;
+
+/// Octets of rtmsg, before the attributes.
+const RTMSG: usize = 12;
 
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -76,10 +82,65 @@ pub fn remove(pool: Ipv4Net) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the routes of all pools but this: those of an earlier configuration, however natttd ended.
+pub fn remove_others(pool: Option<Ipv4Net>) -> io::Result<()> {
+    for other in pools()?.into_iter().filter(|other| Some(*other) != pool) {
+        remove(other)?;
+    }
+    Ok(())
+}
+
+/// The pools that have a route of ours.
+fn pools() -> io::Result<Vec<Ipv4Net>> {
+    let mut fixed = [0; RTMSG];
+    fixed[0] = libc::AF_INET as u8;
+    let routes = Request::new(RTM_GETROUTE, 0, &fixed).dump(mnl::Bus::Route)?;
+    Ok(routes.iter().filter_map(|route| pool_of(route)).collect())
+}
+
+/// The destination, if the route is one of ours.
+fn pool_of(message: &[u8]) -> Option<Ipv4Net> {
+    let (fixed, rest) = message.split_first_chunk::<RTMSG>()?;
+    let &[family, prefix, _, _, table, protocol, ..] = fixed;
+    let ours =
+        i32::from(family) == libc::AF_INET && (table, protocol) == (RT_TABLE_LOCAL, RTPROT_NATTT);
+    let destination = attributes(rest).find(|(kind, ..)| *kind == RTA_DST)?.2;
+    let octets: [u8; 4] = destination.try_into().ok()?;
+    Ipv4Net::new(octets.into(), prefix).ok().filter(|_| ours)
+}
+
 /// A request about the pool's route: struct rtmsg (linux/rtnetlink.h), then its destination.
 fn message(kind: u16, flags: u16, pool: Ipv4Net, scope: u8, route: u8) -> Request {
     let family = libc::AF_INET as u8;
     let fixed =
-        [family, pool.prefix_len(), 0, 0, RT_TABLE_LOCAL, RTPROT_STATIC, scope, route, 0, 0, 0, 0];
+        [family, pool.prefix_len(), 0, 0, RT_TABLE_LOCAL, RTPROT_NATTT, scope, route, 0, 0, 0, 0];
     Request::new(kind, flags, &fixed).attribute(RTA_DST, &pool.network().octets())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn route(protocol: u8) -> Vec<u8> {
+        let mut message = vec![2, 15, 0, 0, RT_TABLE_LOCAL, protocol, 0, 2, 0, 0, 0, 0];
+        message.extend(8u16.to_ne_bytes());
+        message.extend(RTA_DST.to_ne_bytes());
+        message.extend([198, 18, 0, 0]);
+        message
+    }
+
+    #[test]
+    fn routes_of_others_are_none_of_ours() {
+        assert_eq!(pool_of(&route(RTPROT_NATTT)), "198.18.0.0/15".parse().ok());
+        assert_eq!(pool_of(&route(4)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_octets_are_a_pool_or_none(octets in prop::collection::vec(any::<u8>(), 0..40)) {
+            let prefix = octets.get(1).copied();
+            prop_assert!(pool_of(&octets).is_none_or(|pool| Some(pool.prefix_len()) == prefix));
+        }
+    }
 }

@@ -15,6 +15,10 @@ pub const PREFIX: &str = "NATTT-";
 /// ICMP errors that may be passed on.
 const ICMP_ERRORS: [&str; 3] = ["destination-unreachable", "time-exceeded", "parameter-problem"];
 
+/// Leaves the destination as it is, and keeps later rules from changing it: NETMAP keeps the bits outside
+/// its netmask, with /0 all of them.
+const IDENTITY: &str = "NETMAP --to 0.0.0.0/0";
+
 const HEADER: &str = "\
 # NATTT's rules for `{tool}-restore --noflush`. Made from /etc/nattt/nattt.toml: change that
 # file, not this text, then run `nattt rules apply`, which also removes the jumps of an older load.
@@ -106,12 +110,21 @@ impl Tables {
         }
         self.filter.chain("INPUT", Place::First);
         self.filter.reject("INPUT", client);
+        // Local, but for nobody's published port: it stays as it is until it is refused.
+        for hook in ["PREROUTING", "OUTPUT"] {
+            self.nat.chain(hook, Place::First);
+            self.nat.rule(hook, format!("-d {pool} -j {IDENTITY}"));
+        }
     }
 
     fn served_hosts(&mut self, config: &Config, client: &Client) {
         self.mangle.chain("PREROUTING", Place::First);
         self.mangle.save_mark("PREROUTING", config.mark);
         self.security.served_dns(client, config.queues);
+        if config.gateway.is_some() {
+            // Whose own rule queues replies on all marked connections.
+            return;
+        }
         self.mangle.chain("POSTROUTING", Place::Last);
         for interface in &client.serve {
             let marked = ct(config.mark);
@@ -120,8 +133,6 @@ impl Tables {
             let related =
                 format!("-o {interface} -p icmp {marked} --ctstate RELATED --ctdir REPLY");
             self.mangle.rule("POSTROUTING", format!("{related} {}", errors(config.queues)));
-            // What was not queued above is none of the gateway role's either.
-            self.mangle.rule("POSTROUTING", format!("-o {interface} -j RETURN"));
         }
     }
 
@@ -143,6 +154,9 @@ impl Tables {
 
     fn decapsulate(&mut self, config: &Config, gateway: &Gateway) {
         let (mark, port) = (config.mark, gateway.port);
+        // A routed pool is local, too.
+        let routed = config.client.as_ref().filter(|client| client.is_routed());
+        let own = routed.map_or(String::new(), |client| format!("! -d {} ", client.pool));
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
         let ends_here = "-m ttl --ttl-lt 2 -m addrtype ! --dst-type LOCAL -j CT --notrack";
@@ -153,24 +167,21 @@ impl Tables {
         }
         self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
         for arrival in gateway.arrivals() {
-            let local = format!("-i {arrival} -p udp --dport {port} -m addrtype --dst-type LOCAL");
+            let local =
+                format!("-i {arrival} {own}-p udp --dport {port} -m addrtype --dst-type LOCAL");
             self.raw.queue("PREROUTING", local, config.queues, ClientPort::Source);
             let quote = quotes_tunnel(port);
             for error in ICMP_ERRORS {
                 let local = format!(
-                    "-i {arrival} -p icmp --icmp-type {error} -m addrtype --dst-type LOCAL"
+                    "-i {arrival} {own}-p icmp --icmp-type {error} -m addrtype --dst-type LOCAL"
                 );
                 self.raw.rule("PREROUTING", format!("{local} {quote} {}", errors(config.queues)));
             }
         }
         self.mangle.chain("PREROUTING", Place::First);
         self.mangle.save_mark("PREROUTING", mark);
-        // NETMAP keeps the bits of the address outside its netmask: with /0, all of them.
         self.nat.chain("PREROUTING", Place::First);
-        self.nat.rule(
-            "PREROUTING",
-            format!("-m connmark --mark {mark}/{mark} -j NETMAP --to 0.0.0.0/0"),
-        );
+        self.nat.rule("PREROUTING", format!("-m connmark --mark {mark}/{mark} -j {IDENTITY}"));
     }
 
     fn guard(&mut self, mark: Mark, gateway: &Gateway) {
@@ -283,6 +294,10 @@ impl Table {
 
     /// The connection keeps the mark, the packet does not.
     fn save_mark(&mut self, chain: &str, mark: Mark) {
+        let first = format!("-A {PREFIX}{chain} -m mark --mark {mark}/{mark} -j CONNMARK");
+        if self.rules.iter().any(|rule| rule.starts_with(&first)) {
+            return;
+        }
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.rule(chain, format!("{marked} -j CONNMARK --set-xmark {mark}/{mark}"));
         self.rule(chain, format!("{marked} -j MARK --set-xmark 0x00000000/{mark}"));

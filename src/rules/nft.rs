@@ -26,6 +26,10 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         if !client.serve.is_empty() {
             text += &served_hosts(config, client);
         }
+        // The gateway's own chain queues replies on all marked connections.
+        if !client.serve.is_empty() && config.gateway.is_none() {
+            text += &served_replies(config, client);
+        }
     }
     if let Some(gateway) = &config.gateway {
         text += &timeout_objects();
@@ -130,6 +134,13 @@ fn routed_pool(config: &Config, client: &Client) -> String {
 		iifname != \"lo\" ip saddr {pool} counter drop
 {served}	}}
 
+	# The pool is local, but what is addressed to it is for nobody's published port: it stays as it is
+	# until it is refused.
+	chain client_identity {{
+		type nat hook prerouting priority dstnat - 1; policy accept;
+		ip daddr {pool} dnat ip to ip daddr
+	}}
+
 	# It stands for no host, or comes from where nobody is served: the sender fails at once.
 	chain client_unserved {{
 		type filter hook input priority filter - 1; policy accept;
@@ -142,9 +153,7 @@ fn routed_pool(config: &Config, client: &Client) -> String {
 
 fn served_hosts(config: &Config, client: &Client) -> String {
     let serve = interfaces(&client.serve);
-    let queue = data_queue(config.queues);
-    let (dns, errors) = (config.queues.dns(), config.queues.data().start);
-    let has_mark = has_mark("ct", config.mark);
+    let dns = config.queues.dns();
     let save = save_mark(config.mark);
     format!(
         "
@@ -160,6 +169,16 @@ fn served_hosts(config: &Config, client: &Client) -> String {
 		oifname {serve} udp sport 53 ct direction reply counter queue flags bypass to {dns}
 	}}
 
+"
+    )
+}
+
+fn served_replies(config: &Config, client: &Client) -> String {
+    let serve = interfaces(&client.serve);
+    let (queue, errors) = (data_queue(config.queues), config.queues.data().start);
+    let has_mark = has_mark("ct", config.mark);
+    format!(
+        "
 	# After NAT, when they have the served host's address again.
 	chain client_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
@@ -196,6 +215,9 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let save = save_mark(config.mark);
     let arrivals = interfaces(gateway.arrivals());
     let port = gateway.port;
+    // A routed pool is local, too.
+    let routed = config.client.as_ref().filter(|client| client.is_routed());
+    let own = routed.map_or(String::new(), |client| format!("ip daddr != {} ", client.pool));
     let errors = config.queues.data().start;
     let timeouts: String =
         TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
@@ -209,8 +231,8 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 		type filter hook prerouting priority raw; policy accept;
 		{packet_has} ip ttl < 2 fib daddr type != local notrack
 		{packet_has} accept
-		iifname {arrivals} meta nfproto ipv4 udp dport {port} fib daddr type local counter {queue}
-		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} fib daddr type local counter queue flags bypass to {errors}
+		iifname {arrivals} meta nfproto ipv4 udp dport {port} {own}fib daddr type local counter {queue}
+		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} {own}fib daddr type local counter queue flags bypass to {errors}
 	}}
 
 	# After conntrack: the connection keeps the mark, and is remembered at least as long as
@@ -284,10 +306,6 @@ fn gateway_hairpin(mark: Mark) -> String {
 }
 
 fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
-    let served = config.client.as_ref().filter(|client| !client.serve.is_empty());
-    let served = served.map_or(String::new(), |client| {
-        format!("\t\toifname {} accept\n", interfaces(&client.serve))
-    });
     let arrivals = interfaces(gateway.arrivals());
     let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
@@ -295,12 +313,13 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
-	# client role's connections never match: their replies arrive here, or leave to served hosts.
+	# client role's connections of this host never match: their replies arrive here. Those of served
+	# hosts do.
 	# Errors about packets that were not tracked: natttd sees whether such a packet came through a
 	# tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
-{served}		{has_mark} ct direction reply counter {queue}
+		{has_mark} ct direction reply counter {queue}
 		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}
 "

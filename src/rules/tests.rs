@@ -187,7 +187,7 @@ exports = ["192.168.0.0/24"]
 #[test]
 fn nft_router_as_client() {
     let text = render(&config(ROUTER), Flavour::Nft);
-    let reply = "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue";
+    let reply = "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800";
     assert_lines(
         &text,
         &[
@@ -195,12 +195,15 @@ fn nft_router_as_client() {
             "iifname { \"lan\", \"docker0\" } ip daddr 198.18.0.0/15 counter queue to symhash mod 4 offset 26800",
             "type filter hook input priority filter - 1; policy accept;",
             "oifname { \"lan\", \"docker0\" } udp sport 53 ct direction reply counter queue flags bypass to 26816",
-            &format!(
-                "oifname {{ \"lan\", \"docker0\" }} meta l4proto udp {reply} to symhash mod 4 offset 26800"
-            ),
-            "oifname { \"lan\", \"docker0\" } accept",
+            "ip daddr 198.18.0.0/15 dnat ip to ip daddr",
+            "iifname { \"wan\" } meta nfproto ipv4 udp dport 100 ip daddr != 198.18.0.0/15 fib daddr type local counter queue to symhash mod 4 offset 26800",
+            reply,
         ],
     );
+    assert!(!text.contains("client_postrouting"), "the gateway's chain queues those, too");
+    let alone = config("[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]");
+    let of_udp = format!("oifname {{ \"lan\" }} meta l4proto udp {reply}");
+    assert_lines(&render(&alone, Flavour::Nft), &[&of_udp]);
     let unserved = render(&config("[client]\npool = \"198.18.0.0/15\""), Flavour::Nft);
     assert!(unserved.contains("client_unserved") && !unserved.contains("client_served"));
     assert!(!render(&config(BOTH), Flavour::Nft).contains("client_unserved"));
@@ -209,7 +212,7 @@ fn nft_router_as_client() {
 #[test]
 fn iptables_router_as_client() {
     let text = render(&config(ROUTER), Flavour::Iptables);
-    let marked = "-m connmark --mark 0x04000000/0x04000000 -m conntrack";
+    let marked = "-m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY";
     assert_lines(
         &text,
         &[
@@ -217,17 +220,20 @@ fn iptables_router_as_client() {
             "-A NATTT-PREROUTING -i docker0 -d 198.18.0.0/15 -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-INPUT -d 198.18.0.0/15 -p tcp -j REJECT --reject-with tcp-reset",
             "-A NATTT-FORWARD -o lan -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
-            &format!(
-                "-A NATTT-POSTROUTING -o lan -p udp {marked} --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION"
-            ),
-            "-A NATTT-POSTROUTING -o lan -j RETURN",
+            "-A NATTT-OUTPUT -d 198.18.0.0/15 -j NETMAP --to 0.0.0.0/0",
+            "-A NATTT-PREROUTING -i wan ! -d 198.18.0.0/15 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
+            &format!("-A NATTT-POSTROUTING {marked} -j NATTT-NFQUEUE-DESTINATION"),
         ],
     );
-    for (jump, tables) in [("PREROUTING", 3), ("FORWARD", 1), ("OUTPUT", 3), ("INPUT", 1)] {
+    for (jump, tables) in [("PREROUTING", 3), ("FORWARD", 1), ("OUTPUT", 4), ("INPUT", 1)] {
         let jump = format!("-I {jump} -j NATTT-{jump}");
         assert_eq!(text.lines().filter(|line| *line == jump).count(), tables, "{jump}");
     }
     assert!(render_ip6tables(&config(ROUTER)).contains("-A NATTT-FORWARD -o docker0 -p udp"));
+    let alone = config("[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]");
+    let of_udp =
+        format!("-A NATTT-POSTROUTING -o lan -p udp {marked} -j NATTT-NFQUEUE-DESTINATION");
+    assert_lines(&render(&alone, Flavour::Iptables), &[&of_udp]);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 
 use crate::wire::outer::{self, Content};
 use crate::wire::{Datagram, Endpoint};
 
 use super::fate::Front;
+use super::table::{Sharded, ShardedMap};
 
 /// The host's own addresses.
 pub trait Addresses: Send + Sync {
@@ -80,6 +82,42 @@ impl Identifications {
             content = outer::write(front.level()?, src, hop, traffic_class, id, content)?;
         }
         Some(content)
+    }
+}
+
+/// How many flows each host has, and may have.
+pub(super) struct Quotas {
+    hosts: ShardedMap<Ipv4Addr, Arc<AtomicU32>>,
+    most: u32,
+}
+
+/// One of the flows that a host may have.
+pub(super) struct Quota(Arc<AtomicU32>);
+
+impl Quotas {
+    pub(super) fn new(most: u32) -> Self {
+        Self { hosts: Sharded::new(), most }
+    }
+
+    pub(super) fn take(&self, host: Ipv4Addr) -> Option<Quota> {
+        let count = Arc::clone(self.hosts.write(&host).entry(host).or_default());
+        let quota = Quota(Arc::clone(&count));
+        (count.fetch_add(1, Relaxed) < self.most).then_some(quota)
+    }
+
+    /// Forgets hosts without flows; call it now and then.
+    pub(super) fn tidy(&self) {
+        for shard in self.hosts.shards() {
+            let mut hosts = shard.write().unwrap_or_else(PoisonError::into_inner);
+            // Nobody can take a new reference while the shard is locked.
+            hosts.retain(|_, count| Arc::strong_count(count) > 1);
+        }
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 

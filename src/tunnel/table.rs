@@ -89,14 +89,22 @@ pub(super) struct FlowTable<F, V: Entry> {
 
 /// A shard of the forward map.
 struct Forward<F, V> {
-    flows: HashMap<F, Arc<V>>,
-    /// Keys in the order in which their flows were opened. Some have gone, some were answered since.
-    opened: VecDeque<F>,
+    flows: HashMap<F, Opened<V>>,
+    /// Keys in the order in which their flows were opened, with their turns. Some have gone, some were
+    /// answered since.
+    opened: VecDeque<(u64, F)>,
+    turn: u64,
+}
+
+/// A flow, and when it was opened: keys come and go, and come again.
+struct Opened<V> {
+    flow: Arc<V>,
+    turn: u64,
 }
 
 impl<F, V> Default for Forward<F, V> {
     fn default() -> Self {
-        Self { flows: HashMap::new(), opened: VecDeque::new() }
+        Self { flows: HashMap::new(), opened: VecDeque::new(), turn: 0 }
     }
 }
 
@@ -129,7 +137,7 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     }
 
     pub(super) fn forward(&self, key: &F) -> Option<Arc<V>> {
-        self.forward.read(key).flows.get(key).cloned()
+        self.forward.read(key).flows.get(key).map(|opened| Arc::clone(&opened.flow))
     }
 
     pub(super) fn reverse(&self, key: &V::Reverse) -> Option<Arc<V>> {
@@ -184,8 +192,8 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         make: impl FnOnce(V::Reverse) -> V,
     ) -> Option<(Arc<V>, bool)> {
         let mut forward = self.forward.write(&key);
-        if let Some(flow) = forward.flows.get(&key) {
-            return Some((Arc::clone(flow), false));
+        if let Some(opened) = forward.flows.get(&key) {
+            return Some((Arc::clone(&opened.flow), false));
         }
         for offer in offers {
             let mut reverse = self.reverse.write(&offer);
@@ -194,8 +202,7 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
             }
             let flow = Arc::new(make(offer));
             reverse.insert(offer, Arc::clone(&flow));
-            forward.flows.insert(key, Arc::clone(&flow));
-            forward.opened.push_back(key);
+            forward.insert(key, Arc::clone(&flow));
             self.len.fetch_add(1, Relaxed);
             return Some((flow, true));
         }
@@ -215,14 +222,15 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
 
     fn evict_from(&self, forward: &mut Forward<F, V>, newest: &F, steps: &mut usize) -> bool {
         while *steps > 0
-            && let Some(key) = forward.opened.pop_front()
+            && let Some((turn, key)) = forward.opened.pop_front()
         {
             *steps -= 1;
-            if key == *newest {
-                forward.opened.push_back(key);
+            let evictable = forward.is_evictable(turn, &key);
+            if evictable && key == *newest {
+                forward.opened.push_back((turn, key));
                 return false;
             }
-            if forward.flows.get(&key).is_some_and(|flow| !flow.answered()) {
+            if evictable {
                 self.unlink(forward, &key);
                 self.evicted.fetch_add(1, Relaxed);
                 return true;
@@ -232,8 +240,8 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     }
 
     fn unlink(&self, forward: &mut Forward<F, V>, key: &F) {
-        let Some(flow) = forward.flows.remove(key) else { return };
-        let back = flow.reverse_key();
+        let Some(opened) = forward.flows.remove(key) else { return };
+        let back = opened.flow.reverse_key();
         self.reverse.write(&back).remove(&back);
         self.len.fetch_sub(1, Relaxed);
     }
@@ -255,7 +263,7 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
             .unwrap_or_else(PoisonError::into_inner)
             .flows
             .iter()
-            .filter(|(_, flow)| flow.expires() <= now)
+            .filter(|(_, opened)| opened.flow.expires() <= now)
             .map(|(key, _)| *key)
             .collect();
         if due.is_empty() {
@@ -265,7 +273,7 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         let mut removed = 0;
         for key in due {
             // A packet may have come in between.
-            if forward.flows.get(&key).is_some_and(|flow| flow.expires() <= now) {
+            if forward.flows.get(&key).is_some_and(|opened| opened.flow.expires() <= now) {
                 self.unlink(&mut forward, &key);
                 removed += 1;
             }
@@ -278,18 +286,40 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     pub(super) fn each(&self, mut visit: impl FnMut(&F, &Arc<V>)) {
         for shard in self.forward.shards() {
             let forward = shard.read().unwrap_or_else(PoisonError::into_inner);
-            forward.flows.iter().for_each(|(key, flow)| visit(key, flow));
+            forward.flows.iter().for_each(|(key, opened)| visit(key, &opened.flow));
         }
     }
 }
 
-impl<F: Hash + Eq, V: Entry> Forward<F, V> {
+impl<F: Hash + Eq + Copy, V: Entry> Forward<F, V> {
+    fn insert(&mut self, key: F, flow: Arc<V>) {
+        self.turn += 1;
+        self.flows.insert(key, Opened { flow, turn: self.turn });
+        self.opened.push_back((self.turn, key));
+        self.forget_the_gone();
+    }
+
+    /// Whether this was the last turn of an unanswered flow.
+    fn is_evictable(&self, turn: u64, key: &F) -> bool {
+        self.flows.get(key).is_some_and(|opened| opened.turn == turn && !opened.flow.answered())
+    }
+
     /// Once most keys are of no use any more, so that it costs little for each flow.
     fn forget_the_gone(&mut self) {
         if self.opened.len() > 2 * self.flows.len() {
-            let Self { flows, opened } = self;
-            opened.retain(|key| flows.get(key).is_some_and(|flow| !flow.answered()));
+            let opened = std::mem::take(&mut self.opened);
+            self.opened =
+                opened.into_iter().filter(|(turn, key)| self.is_evictable(*turn, key)).collect();
         }
+    }
+}
+
+#[cfg(test)]
+impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
+    /// How many keys are noted in the order of opening.
+    pub(super) fn noted(&self) -> usize {
+        let noted = |shard: &RwLock<Forward<F, V>>| shard.read().expect("no panic").opened.len();
+        self.forward.shards().iter().map(noted).sum()
     }
 }
 
@@ -399,6 +429,42 @@ mod tests {
         let kept: usize =
             table.forward.shards().iter().map(|s| s.read().expect("no panic").opened.len()).sum();
         assert!(kept <= 2000, "{kept} keys for {} flows", table.len());
+    }
+
+    /// A key that is removed and added again (`Client::make_way`).
+    #[test]
+    fn a_flow_that_comes_and_goes_is_noted_once() {
+        let table = FlowTable::<u32, Wide>::new(usize::MAX);
+        for _ in 0..10_000 {
+            table.add(1, [1_000_000], |reverse| Wide(reverse, false)).expect("there is room");
+            table.remove(&1);
+        }
+        table.add(1, [1_000_000], |reverse| Wide(reverse, false)).expect("there is room");
+        // Something else that expires makes every shard tidy up.
+        for key in 2..10_000 {
+            table.add(key, [key], |reverse| Wide(reverse, false)).expect("there is room");
+        }
+        table.expire(Time::from_millis(10_000));
+        assert_eq!(table.len(), 1);
+        assert!(table.noted() <= 2, "{} keys for {} flow", table.noted(), table.len());
+    }
+
+    #[test]
+    fn age_counts_from_the_last_time_it_was_opened() {
+        let table = FlowTable::<u32, Wide>::new(3);
+        let unanswered = |reverse| Wide(reverse, false);
+        let mut same_shard =
+            (0u32..).filter(|key| table.forward.index(key) == table.forward.index(&0));
+        let mut next = || same_shard.next().expect("endless");
+        let (young, old, other, newest) = (next(), next(), next(), next());
+        table.add(young, [young], unanswered).expect("there is room");
+        table.remove(&young);
+        table.add(old, [old], unanswered).expect("there is room");
+        table.add(other, [other], unanswered).expect("there is room");
+        table.add(young, [young], unanswered).expect("there is room");
+        table.add(newest, [newest], unanswered).expect("one makes room");
+        assert!(table.forward(&old).is_none(), "the oldest stays");
+        assert!(table.forward(&young).is_some(), "a younger one went");
     }
 
     proptest! {

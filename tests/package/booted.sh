@@ -43,7 +43,7 @@ runs() {
     check "the rules are loaded" rules_loaded
     check "nattt status says so" status_says loaded
     check "it runs as user nattt" [ "$(ps_field user)" = nattt ]
-    check "with two capabilities" grep -qx 'CapEff:.0000000000001400' "/proc/$(pid)/status"
+    check "with three capabilities" grep -qx 'CapEff:.0000000000003400' "/proc/$(pid)/status"
     check "members of the group may ask" [ "$(stat -c %G:%a /run/nattt/control.sock)" = nattt:660 ]
     check "early demux is off" [ "$(cat /proc/sys/net/ipv4/udp_early_demux)" = 0 ]
     check "as many descriptors as ports" grep -q 'open files *65536 ' "/proc/$(pid)/limits"

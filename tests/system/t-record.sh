@@ -49,4 +49,6 @@ same "203.0.113.1:100 192.168.0.2" "$all" "all formats"
 record make b.example 203.0.113.1 192.168.0.2 --format all | head -n 1 >/dev/null
 # The defaults fit the emulation that they are made for.
 same $'b-nat1.example. 300 IN A 203.0.113.1\nb-in.example. 300 IN A 192.168.0.2' \
-    "$(record make b.example 203.0.113.1 192.168.0.2 --format a-records)" "A records"
+    "$(record make b.example 203.0.113.1 192.168.0.2 --format a-records | grep -v '^;')" "A records"
+matches 'host = "\{label\}-in\.\{parent\}"' \
+    "$(record make b.example 203.0.113.1 192.168.0.2 --format a-records)" "what clients need"

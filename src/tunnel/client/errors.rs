@@ -13,13 +13,13 @@ use super::{
 use crate::counters::Counter;
 use crate::path::MAX_HOPS;
 use crate::time::Time;
-use crate::tunnel::common::{content_of, is_host, take_congestion};
+use crate::tunnel::common::{content_of, is_host};
 use crate::tunnel::fate::{Fate, Front};
 use crate::tunnel::table::Entry;
 use crate::wire::datagram::{IPV4_HEADER, Transport};
 use crate::wire::icmp_error::{Ends, IcmpError, LEAST_QUOTE, quoted};
 use crate::wire::outer::LEVEL;
-use crate::wire::{Datagram, Endpoint};
+use crate::wire::{Datagram, Endpoint, ecn};
 
 /// The boxes that an error names, outermost first: those that brought it, then those for which the
 /// packet that it quotes was meant.
@@ -122,18 +122,22 @@ impl<E: Environment> Client<E> {
         }
         let skip = way.len * LEVEL;
         let bytes = &mut packet[skip..];
-        let mut error = match Datagram::parse(bytes) {
+        let error = match Datagram::parse(bytes) {
             Ok(error) => error,
             Err(flaw) => return flaw.into(),
         };
         let outer_class = middle.traffic_class_below(outer.traffic_class);
-        if outer_class.and_then(|class| take_congestion(&mut error, bytes, class)).is_none() {
-            return Fate::Dropped(Counter::Congestion);
-        }
+        let class = outer_class.and_then(|class| ecn::decapsulated(error.traffic_class, class));
+        let Some(class) = class else { return Fate::Dropped(Counter::Congestion) };
         match self.error_from_way(way, &error, bytes, now) {
-            Fate::Decapsulated { skip: more, counter } => {
-                Fate::Decapsulated { skip: skip + more, counter }
-            }
+            // Only now: what is no flow's stays as it is.
+            Fate::Decapsulated { skip: more, counter } => match Datagram::parse(&bytes[more..]) {
+                Ok(mut error) => {
+                    error.set_traffic_class(&mut bytes[more..], class);
+                    Fate::Decapsulated { skip: skip + more, counter }
+                }
+                Err(flaw) => flaw.into(),
+            },
             fate => fate,
         }
     }
@@ -296,13 +300,19 @@ impl<E: Environment> Client<E> {
     ) -> Option<Arc<Flow<E::Lease>>> {
         let icmp = IcmpError::parse(error, packet)?;
         let about = quoted(icmp.quote(packet))?;
-        let flow = self.flows.forward(&AppKey {
+        let key = |served| AppKey {
+            served,
             protocol: about.protocol,
             application: about.dst,
             mapped: about.src,
-        })?;
+        };
+        let of_served = || self.flows.forward(&key(Some(about.dst.addr)));
+        let flow = match origin {
+            // This host also says what becomes of packets that it passes on.
+            Origin::Here => self.flows.forward(&key(None)).or_else(of_served)?,
+            Origin::Served => of_served()?,
+        };
         let genuine = error.dst.addr == about.src.addr
-            && (origin == Origin::Here || flow.wire.served.is_some())
             && flow.transport.is_answered_by(about.transport)
             && flow.expires() > now;
         let ends = Ends {

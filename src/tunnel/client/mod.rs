@@ -21,7 +21,9 @@ use crate::wire::datagram::{Transport, protocol};
 use crate::wire::outer::{Content, LEVEL};
 use crate::wire::{Datagram, Endpoint, ecn, mss};
 
-use super::common::{Addresses, Identifications, Traffic, content_of, is_host, take_congestion};
+use super::common::{
+    Addresses, Identifications, Quota, Quotas, Traffic, content_of, is_host, take_congestion,
+};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub keepalive: Duration,
     /// Cap of the flow table.
     pub max_flows: usize,
+    /// Cap of one served host.
+    pub max_flows_per_host: u32,
 }
 
 /// The client role. Shared by all workers.
@@ -71,6 +75,7 @@ pub struct Client<E: Environment> {
     flows: FlowTable<AppKey, Flow<E::Lease>>,
     ports: ShardedMap<PortKey, Weak<OuterPort<E::Lease>>>,
     served_ports: ServedPorts,
+    quotas: Quotas,
     /// For errors that quote no more than the outer header.
     by_port: ShardedMap<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
@@ -93,6 +98,7 @@ pub enum Origin {
 /// A flow as the application sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct AppKey {
+    served: Served,
     protocol: u8,
     application: Endpoint,
     mapped: Endpoint,
@@ -113,6 +119,7 @@ pub(super) struct WireKey {
 /// One outer port per inner source endpoint: endpoint-independent mapping (RFC 4787 REQ-1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct PortKey {
+    served: Served,
     protocol: u8,
     application: Endpoint,
 }
@@ -144,6 +151,8 @@ pub struct Flow<L> {
     sent: Traffic,
     received: Traffic,
     mapping: Arc<Mapping>,
+    /// A served host's share.
+    _quota: Option<Quota>,
 }
 
 /// A datagram that keeps a flow's mapping alive in NAT boxes on the way.
@@ -152,7 +161,7 @@ pub struct Keepalive<L> {
     pub from: Arc<OuterPort<L>>,
     /// The outermost box.
     pub to: Hop,
-    /// UDP payload.
+    /// UDP payload; for a served host's port the whole packet.
     pub payload: Vec<u8>,
 }
 
@@ -162,8 +171,9 @@ impl<E: Environment> Client<E> {
         let flows = FlowTable::new(settings.max_flows);
         let (ports, by_port) = (Sharded::new(), Sharded::new());
         let (served_ports, ids) = (ServedPorts::new(), Identifications::new());
+        let quotas = Quotas::new(settings.max_flows_per_host);
         let rerouted = AtomicU64::new(0);
-        Self { settings, env, mappings, flows, ports, served_ports, by_port, ids, rerouted }
+        Self { settings, env, mappings, flows, ports, served_ports, quotas, by_port, ids, rerouted }
     }
 
     /// The mapped addresses that it serves.
@@ -298,41 +308,41 @@ impl<E: Environment> Client<E> {
         served: Served,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
-        let key =
-            AppKey { protocol: datagram.protocol, application: datagram.src, mapped: datagram.dst };
+        let Datagram { protocol, src: application, dst: mapped, .. } = *datagram;
+        let key = AppKey { served, protocol, application, mapped };
         match self.flows.forward(&key) {
             Some(flow) => self.rerouted(flow, datagram.transport, now),
-            None => self.open(key, served, datagram.transport, now),
+            None => self.open(key, datagram.transport, now),
         }
     }
 
     fn open(
         &self,
         key: AppKey,
-        served: Served,
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
         let way = self.way(&mapping, PortKey::of(&key), now)?;
-        self.open_on(mapping, way, (key, served), transport, now)
+        self.open_on(mapping, way, key, transport, now)
     }
 
     fn open_on(
         &self,
         mapping: Arc<Mapping>,
         way: Outset,
-        (key, served): (AppKey, Served),
+        key: AppKey,
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let Outset { path_index, source, epoch } = way;
-        let source = served.unwrap_or(source);
+        let source = key.served.unwrap_or(source);
+        let quota = self.quota(key.served)?;
         let path = mapping.paths().paths()[path_index].clone();
-        let lease = self.lease(PortKey::of(&key), served, preferred_port(&key));
+        let lease = self.lease(PortKey::of(&key), preferred_port(&key));
         let lease = lease.ok_or(Counter::ClientNoPort)?;
         let wire = WireKey {
-            served,
+            served: key.served,
             hop: endpoint(path.first()),
             port: lease.port(),
             levels: path.hops().len(),
@@ -360,6 +370,7 @@ impl<E: Environment> Client<E> {
             sent: Traffic::default(),
             received: Traffic::default(),
             mapping,
+            _quota: quota,
         };
         self.add(flow)
     }
@@ -388,17 +399,18 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn lease(
-        &self,
-        key: PortKey,
-        served: Served,
-        preferred: u16,
-    ) -> Option<Arc<OuterPort<E::Lease>>> {
+    /// A served host must not take all flows for itself.
+    fn quota(&self, served: Served) -> Result<Option<Quota>, Counter> {
+        let take = |host| self.quotas.take(host).ok_or(Counter::ClientHostFull);
+        served.map(take).transpose()
+    }
+
+    fn lease(&self, key: PortKey, preferred: u16) -> Option<Arc<OuterPort<E::Lease>>> {
         let mut ports = self.ports.write(&key);
         if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
             return Some(lease);
         }
-        let lease = Arc::new(match served {
+        let lease = Arc::new(match key.served {
             None => OuterPort::Own(self.env.reserve(preferred)?),
             Some(addr) => {
                 let preferred = Endpoint { addr, port: preferred };
@@ -441,6 +453,7 @@ impl<E: Environment> Client<E> {
     pub fn expire(&self, now: Time) -> usize {
         self.flows.each(|_, flow| _ = flow.has_given_up(now));
         let removed = self.flows.expire(now);
+        self.quotas.tidy();
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             ports.retain(|_, lease| lease.strong_count() > 0);
@@ -472,11 +485,16 @@ impl<E: Environment> Client<E> {
         due
     }
 
-    /// The outermost level is written by the kernel, as for any datagram of a socket.
+    /// The outermost level is written by the kernel, as for any datagram of a socket; but not that of a
+    /// served host.
     fn keepalive(&self, flow: &Flow<E::Lease>) -> Option<Keepalive<E::Lease>> {
         let mut front = Front::default();
         let content = Content { octets: 1, sum: Sum::of(&[KEEPALIVE]) };
-        let hops = flow.path.hops()[1..].iter().rev().map(|&hop| endpoint(hop));
+        let written_here = match *flow.lease {
+            OuterPort::Own(_) => &flow.path.hops()[1..],
+            OuterPort::Served(_) => flow.path.hops(),
+        };
+        let hops = written_here.iter().rev().map(|&hop| endpoint(hop));
         self.ids.encapsulate(&mut front, flow.outer(), hops, 0, content)?;
         let payload = [front.bytes(), &[KEEPALIVE]].concat();
         Some(Keepalive { from: Arc::clone(&flow.lease), to: flow.path.first(), payload })
@@ -505,7 +523,15 @@ impl<E: Environment> Client<E> {
 
 impl PortKey {
     fn of(key: &AppKey) -> Self {
-        Self { protocol: key.protocol, application: key.application }
+        Self { served: key.served, protocol: key.protocol, application: key.application }
+    }
+}
+
+#[cfg(test)]
+impl<E: Environment> Client<E> {
+    /// How many keys of flows are noted for eviction.
+    pub(super) fn noted(&self) -> usize {
+        self.flows.noted()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::Lease;
 use crate::tunnel::table::Sharded;
@@ -58,17 +59,20 @@ impl Drop for ServedPort {
 pub(super) struct ServedPorts {
     taken: Taken,
     hasher: RandomState,
+    asked: AtomicU64,
 }
 
 impl ServedPorts {
     pub(super) fn new() -> Self {
-        Self { taken: Arc::new(Sharded::new()), hasher: RandomState::new() }
+        let (hasher, asked) = (RandomState::new(), AtomicU64::new(0));
+        Self { taken: Arc::new(Sharded::new()), hasher, asked }
     }
 
     /// The preferred endpoint, if its port is not 0 and free; otherwise another port of its address.
     pub(super) fn reserve(&self, preferred: Endpoint) -> Option<ServedPort> {
         let ports = u64::from(u16::MAX - FIRST) + 1;
-        let start = self.hasher.hash_one(preferred);
+        // Another place each time: many ask for no port in particular.
+        let start = self.hasher.hash_one((preferred, self.asked.fetch_add(1, Relaxed)));
         let others = (0..u64::from(TRIES)).map(|n| FIRST + ((start % ports + n) % ports) as u16);
         std::iter::once(preferred.port)
             .filter(|&port| port != 0)
@@ -109,6 +113,14 @@ mod tests {
         let other = Endpoint { addr: std::net::Ipv4Addr::new(192, 168, 0, 3), port: 5000 };
         let both = [ports.reserve(host(5000)), ports.reserve(other)];
         assert!(both.iter().flatten().all(|port| port.endpoint().port == 5000));
+    }
+
+    /// Ping's identifiers, protocols without ports and ports below 1024 prefer no port.
+    #[test]
+    fn a_host_that_prefers_no_port_has_more_than_256() {
+        let ports = ServedPorts::new();
+        let held: Vec<_> = (0..300).map_while(|_| ports.reserve(host(0))).collect();
+        assert_eq!(held.len(), 300, "of {} ports", u16::MAX - FIRST + 1);
     }
 
     proptest! {

@@ -73,8 +73,7 @@ impl<E: Environment> Client<E> {
         self.flows.remove(&flow.key);
         self.rerouted.fetch_add(1, Relaxed);
         // The old flow lives to here: the new one finds its outer port still reserved.
-        let key = (flow.key, flow.wire.served);
-        self.open_on(Arc::clone(&flow.mapping), way, key, transport, now)
+        self.open_on(Arc::clone(&flow.mapping), way, flow.key, transport, now)
     }
 
     fn other_way(&self, flow: &Flow<E::Lease>, now: Time) -> Option<Outset> {

@@ -29,8 +29,9 @@ impl<E: Environment> Client<E> {
         let mapping = self.mappings.lookup(mapped.addr)?;
         let path_index = mapping.paths().paths().iter().position(|known| *known == path)?;
         let served = served.then_some(application.addr);
-        let key = AppKey { protocol, application, mapped };
-        let lease = self.lease(PortKey::of(&key), served, port)?;
+        let key = AppKey { served, protocol, application, mapped };
+        let quota = self.quota(served).ok()?;
+        let lease = self.lease(PortKey::of(&key), port)?;
         if lease.port() != port || !mapping.pin() {
             return None;
         }
@@ -61,6 +62,7 @@ impl<E: Environment> Client<E> {
             sent: Traffic::default(),
             received: Traffic::default(),
             mapping,
+            _quota: quota,
         })
     }
 

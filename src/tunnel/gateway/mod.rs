@@ -6,7 +6,6 @@ mod restore;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use ipnet::Ipv4Net;
 
@@ -17,10 +16,12 @@ use crate::wire::datagram::Transport;
 use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint, mss};
 
-use super::common::{Addresses, Identifications, Traffic, content_of, is_host, take_congestion};
+use super::common::{
+    Addresses, Identifications, Quota, Quotas, Traffic, content_of, is_host, take_congestion,
+};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
-use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
+use super::table::{Entry, FlowTable, Refusal};
 
 /// How many other ports are tried when two clients would look the same to a host.
 const PORT_TRIES: u16 = 32;
@@ -49,7 +50,7 @@ pub struct Gateway<A: Addresses> {
     settings: Settings,
     own: A,
     flows: FlowTable<TunnelKey, Flow>,
-    sources: ShardedMap<Ipv4Addr, Arc<AtomicU32>>,
+    quotas: Quotas,
     ids: Identifications,
 }
 
@@ -86,20 +87,12 @@ pub struct Flow {
     _quota: Quota,
 }
 
-/// One of the flows that a source may have.
-struct Quota(Arc<AtomicU32>);
-
-impl Drop for Quota {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 impl<A: Addresses> Gateway<A> {
     /// A gateway role without flows.
     pub fn new(settings: Settings, own: A) -> Self {
         let flows = FlowTable::new(settings.max_flows);
-        Self { settings, own, flows, sources: Sharded::new(), ids: Identifications::new() }
+        let quotas = Quotas::new(settings.max_flows_per_source);
+        Self { settings, own, flows, quotas, ids: Identifications::new() }
     }
 
     /// A packet to the tunnel port, or an ICMP error about one from it, which came in through the
@@ -276,7 +269,7 @@ impl<A: Addresses> Gateway<A> {
         transport: Transport,
         lifetime: Lifetime,
     ) -> Result<Arc<Flow>, Counter> {
-        let quota = self.quota(key.outer.addr).ok_or(Counter::GatewaySourceFull)?;
+        let quota = self.quotas.take(key.outer.addr).ok_or(Counter::GatewaySourceFull)?;
         let offers = ports.map(|port| LanKey {
             protocol: key.protocol,
             host: key.host,
@@ -297,12 +290,6 @@ impl<A: Addresses> Gateway<A> {
         })
     }
 
-    fn quota(&self, source: Ipv4Addr) -> Option<Quota> {
-        let count = Arc::clone(self.sources.write(&source).entry(source).or_default());
-        let quota = Quota(Arc::clone(&count));
-        (count.fetch_add(1, Relaxed) < self.settings.max_flows_per_source).then_some(quota)
-    }
-
     fn segment_limit(&self) -> u16 {
         mss::largest_segment(self.settings.mtu, 1)
     }
@@ -310,11 +297,7 @@ impl<A: Addresses> Gateway<A> {
     /// Removes what has expired; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
         let removed = self.flows.expire(now);
-        for shard in self.sources.shards() {
-            let mut sources = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // Nobody can take a new reference while the shard is locked.
-            sources.retain(|_, count| Arc::strong_count(count) > 1);
-        }
+        self.quotas.tidy();
         removed
     }
 

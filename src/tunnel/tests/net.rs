@@ -113,8 +113,12 @@ impl Peer {
         };
         let pool = "127.64.0.0/10".parse().expect("a prefix");
         let mappings = Arc::new(Mappings::new(pool, 100, Duration::from_secs(60)));
-        let settings =
-            client::Settings { mtu: 1500, keepalive: Duration::from_secs(20), max_flows };
+        let settings = client::Settings {
+            mtu: 1500,
+            keepalive: Duration::from_secs(20),
+            max_flows,
+            max_flows_per_host: max_flows as u32 * 9 / 10,
+        };
         let client = Client::new(settings, world.clone(), Arc::clone(&mappings));
         Self { world, mappings, client }
     }

@@ -28,8 +28,12 @@ impl Peer {
         let mappings = Mappings::new("127.64.0.0/10".parse().expect("a prefix"), 100, SLACK);
         mappings.restore(state, START);
         let mappings = std::sync::Arc::new(mappings);
-        let settings =
-            client::Settings { mtu: 1500, keepalive: Duration::from_secs(20), max_flows: 1000 };
+        let settings = client::Settings {
+            mtu: 1500,
+            keepalive: SLACK,
+            max_flows: 1000,
+            max_flows_per_host: 9,
+        };
         let client = Client::new(settings, world.clone(), std::sync::Arc::clone(&mappings));
         for flow in flows {
             let Saved::Client(flow) = flow else { panic!("a client's flow") };
@@ -110,7 +114,7 @@ fn flows_whose_time_is_over_or_whose_port_is_gone_are_not_restored() {
     a.send(udp(b, to, b"x"), START).expect("sent");
     let flow = a.client.saved().remove(0);
     let fresh = Client::new(
-        client::Settings { mtu: 1500, keepalive: SLACK, max_flows: 10 },
+        client::Settings { mtu: 1500, keepalive: SLACK, max_flows: 10, max_flows_per_host: 9 },
         a.world.clone(),
         std::sync::Arc::clone(&a.mappings),
     );

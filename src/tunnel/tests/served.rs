@@ -125,6 +125,83 @@ fn keepalives_name_the_served_host_s_port() {
     assert!(x.world.taken.lock().expect("no panic").is_empty(), "none of X's own ports");
 }
 
+/// `Roles::leaving` offers the client every reply of the gateway's first, and hands it on if it
+/// is none of the client's: so it must come back untouched. Here a host answers a tunnel's client with a
+/// datagram (CE-marked by a router on the way) that holds an ICMP error, as a nested box does.
+#[test]
+fn what_is_no_flow_s_is_not_touched() {
+    let (x, _) = router();
+    let quote = udp(at("192.168.0.9:1"), at("192.168.0.2:2"), b"12345678");
+    let mut error = icmp_error(at("10.0.0.1:0"), at("192.168.0.9:0"), 3, 3, [0; 4], &quote);
+    const ECT_0: u8 = 2;
+    const CE: u8 = 3;
+    Datagram::parse(&error).expect("well formed").set_traffic_class(&mut error, ECT_0);
+    let mut reply = udp(at("192.168.0.2:100"), at("198.51.100.10:5000"), &error);
+    Datagram::parse(&reply).expect("well formed").set_traffic_class(&mut reply, CE);
+    let before = reply.clone();
+    let fate = x.client.incoming(&mut reply, Origin::Served, START);
+    assert_eq!(fate, Fate::Dropped(Counter::IcmpError));
+    assert_eq!(reply, before, "the gateway's reply was changed");
+}
+
+/// Two names of one host whose path sets differ (anybody's zone can say so) have two mapped
+/// addresses and one shape on the wire: each datagram takes the flow along to the other address, and
+/// leaves a key behind for ever.
+#[test]
+fn memory_does_not_grow_with_packets() {
+    let (x, b) = router();
+    let more = [PATH, "203.0.113.2:100 192.168.0.2"].map(|path| path.parse().expect("a path"));
+    let more = crate::path::PathSet::new(more.to_vec()).expect("two paths");
+    let ttl = std::time::Duration::from_secs(60);
+    let also = x.mappings.map("other.example", &more, ttl, START).expect("a free address");
+    assert_ne!(also, b.addr);
+    for _ in 0..50_000 {
+        for addr in [b.addr, also] {
+            x.pass_on(udp(at(C), Endpoint { addr, ..b }, b"x"), START).expect("encapsulated");
+        }
+    }
+    assert_eq!(x.client.usage().0, 1, "one flow");
+    x.client.expire(START + std::time::Duration::from_secs(1));
+    assert!(x.client.noted() <= 128, "{} keys noted for one flow", x.client.noted());
+}
+
+#[test]
+fn a_served_host_may_ping_often() {
+    let (x, b) = router();
+    for id in 1..=800 {
+        let ping = echo(Endpoint { port: id, ..at(C) }, Endpoint { port: 0, ..b }, b"ping");
+        assert!(x.pass_on(ping.clone(), START).is_ok(), "ping {id}: {:?}", x.pass_on(ping, START));
+    }
+}
+
+/// A served host (with a server of its own behind any gateway, which answers) must not take
+/// the whole table from all others for hours.
+#[test]
+fn one_served_host_cannot_fill_the_table() {
+    const CAP: usize = 100;
+    let x = Peer::with_cap("198.51.100.20", CAP);
+    let mapped = x.map(PATH);
+    for port in 0..CAP as u16 {
+        let b = Endpoint { addr: mapped, port: 1000 + port };
+        let Ok(outer) = x.pass_on(udp(at(C), b, b"x"), START) else { break };
+        let inner_reply = answer(&outer[28..]);
+        let back = udp(at("203.0.113.1:100"), ends(&outer).0, &inner_reply);
+        x.pass_back(back, START).expect("answered");
+    }
+    let b = Endpoint { addr: mapped, port: 80 };
+    x.pass_on(udp(at(D), b, b"x"), START).expect("another served host has its share");
+    x.send(udp(at("127.0.0.1:3456"), b, b"x"), START).expect("and this host");
+}
+
+/// An address that this host had (a floating one, a lease) and that now is a served host's.
+#[test]
+fn a_served_host_finds_no_flow_of_this_host() {
+    let (x, b) = router();
+    x.send(udp(at(C), b, b"from this host"), START).expect("encapsulated");
+    let outer = x.pass_on(udp(at(C), b, b"from C"), START).expect("encapsulated");
+    assert_eq!(ends(&outer).0.addr, at(C).addr);
+}
+
 impl Peer {
     /// A packet from a served host.
     fn pass_on(&self, packet: Vec<u8>, now: crate::time::Time) -> Result<Vec<u8>, Fate> {

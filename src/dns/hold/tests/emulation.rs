@@ -22,7 +22,7 @@ pub(super) fn emulating() -> Bench {
         ),
         one("example.net", "{name}", &["nat1.{name}"]),
     ]);
-    let policy = Policy { emulations, ..Policy::default() };
+    let policy = Policy { emulations };
     Bench::with(Settings { policy, ..Settings::default() })
 }
 
