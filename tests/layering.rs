@@ -82,7 +82,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nftnl_sys", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["config", "control", "dns", "mapping"]),
+    ("serde", &["cli", "config", "control", "dns", "mapping"]),
     ("serde_json", &["control", "mapping"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),

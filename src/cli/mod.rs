@@ -1,9 +1,11 @@
 //! The `nattt` command.
 
+mod check;
 mod counters;
 mod flows;
 mod mappings;
 mod rules;
+mod source;
 mod status;
 mod table;
 mod units;
@@ -50,6 +52,8 @@ enum Command {
     Ask(Question),
     /// Print, load or remove the firewall rules of a configuration
     Rules(rules::RulesArgs),
+    /// Say what is wrong with a configuration, or what it means
+    Check(check::CheckArgs),
 }
 
 /// What the running daemon is asked.
@@ -73,11 +77,12 @@ enum Question {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Ask(question) => answer(&cli.global, question).and_then(|text| print(&text)),
+        Command::Ask(question) => answer(&cli.global, question).map(Done::well),
         Command::Rules(args) => return rules::run(args),
+        Command::Check(args) => check::run(args, cli.global.json),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match done.and_then(|done| print(&done.text).map(|()| done.status)) {
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // A message that cannot be written leaves the exit status to speak.
             let _ = writeln!(io::stderr(), "nattt: {}", failure.message);
@@ -86,7 +91,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What is told on the way out.
+/// What is printed on the way out, and the exit status.
+#[derive(Debug)]
+struct Done {
+    text: String,
+    status: u8,
+}
+
+impl Done {
+    fn well(text: String) -> Self {
+        Self { text, status: 0 }
+    }
+}
+
+/// What is told instead of an answer.
 #[derive(Debug)]
 struct Failure {
     status: u8,

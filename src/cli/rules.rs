@@ -14,6 +14,8 @@ use crate::os::control::{AskError, ask};
 use crate::os::{firewall, route, state, tables};
 use crate::rules;
 
+use super::source;
+
 /// Beside the configuration: the rules for `nft -f`.
 const RULES_FILE: &str = "rules.nft";
 
@@ -65,13 +67,13 @@ fn try_run(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
         Action::Remove => {
             args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
             // Needs no configuration for the rules: it may be gone or broken by now.
-            read_config(&args.config).map_or(Ok(()), |config| remove_route(&config))
+            source::named(&args.config).map_or(Ok(()), |config| remove_route(&config))
         }
     }
 }
 
 fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    let config = read_config(&args.config)?;
+    let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
     if !(args.if_needed && are_loaded(&config, flavour)) {
         firewall::apply(&config, flavour)?;
@@ -109,7 +111,7 @@ fn remove_route(config: &Config) -> Result<(), Box<dyn Error>> {
 }
 
 fn print(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    let config = read_config(&args.config)?;
+    let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
     let text = match (args.ipv6, flavour) {
         (true, Flavour::Nft) => {
@@ -123,13 +125,6 @@ fn print(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-fn read_config(path: &Path) -> Result<Config, Box<dyn Error>> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        format!("{}: {error}; name the configuration with `--config PATH`", path.display())
-    })?;
-    Ok(Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 #[cfg(test)]

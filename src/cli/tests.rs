@@ -11,7 +11,7 @@ use crate::os::control::tests::TempDir;
 fn question(cli: &Cli) -> &Question {
     match &cli.command {
         Command::Ask(question) => question,
-        Command::Rules(_) => panic!("not a question to the daemon"),
+        _ => panic!("not a question to the daemon"),
     }
 }
 
