@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -18,6 +18,7 @@ pub mod control;
 pub mod counters;
 pub mod daemon;
 pub mod dns;
+pub mod doctor;
 pub mod mapping;
 pub mod os;
 pub mod path;

@@ -21,24 +21,27 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
+    ("doctor", &["config", "control", "rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
-    ("os", &["config", "control", "dns", "path", "rules", "time", "tunnel", "wire"]),
+    ("os", &["config", "control", "dns", "doctor", "path", "rules", "time", "tunnel", "wire"]),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
         &[
-            "config", "control", "counters", "dns", "mapping", "os", "path", "rules", "time",
-            "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "mapping", "os", "path", "rules",
+            "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "os", "rules"]),
+    ("cli", &["config", "control", "doctor", "os", "rules"]),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
 
 /// Modules that never touch the world.
-const PURE: &[&str] =
-    &["time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel"];
+const PURE: &[&str] = &[
+    "time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel",
+    "doctor",
+];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
 /// no file system; `env!` and the atomics of `std::sync` are no clock, socket or thread.
@@ -73,7 +76,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("env_logger", &["daemon"]),
     ("etherparse", &["dns", "wire"]),
     ("hickory_resolver", &["os"]),
-    ("ipnet", &["config", "control", "daemon", "mapping", "os", "tunnel"]),
+    ("ipnet", &["config", "control", "daemon", "doctor", "mapping", "os", "tunnel"]),
     ("libc", &["daemon", "os"]),
     ("log", &["bin", "daemon", "os"]),
     ("mnl", &["os"]),
@@ -82,8 +85,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nftnl_sys", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "mapping"]),
-    ("serde_json", &["control", "mapping"]),
+    ("serde", &["cli", "config", "control", "dns", "doctor", "mapping"]),
+    ("serde_json", &["control", "doctor", "mapping"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),
