@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
-    ("doctor", &["config", "control", "rules"]),
+    ("doctor", &["config", "control", "path", "rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     ("os", &["config", "control", "dns", "doctor", "path", "rules", "time", "tunnel", "wire"]),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).

@@ -7,6 +7,7 @@ mod iptables;
 mod nft;
 mod packet;
 
+pub(super) use iptables::is_nft as is_iptables_nft;
 pub(super) use packet::{Direction, Packet, Place};
 
 use std::collections::BTreeSet;

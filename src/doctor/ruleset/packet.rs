@@ -187,8 +187,12 @@ fn is_private(net: Ipv4Net) -> bool {
     private.iter().any(|&(addr, len)| Ipv4Net::new_assert(addr, len).contains(&net))
 }
 
+/// What is not known is at least not loopback: tunnels never lead there.
 fn interface(name: Option<&str>, wanted: &[String]) -> Certainty {
-    let Some(name) = name else { return Certainty::Maybe };
+    let Some(name) = name else {
+        let only_loopback = wanted.iter().all(|name| name == "lo");
+        return if only_loopback { Certainty::No } else { Certainty::Maybe };
+    };
     let fits = |wanted: &String| match wanted.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == wanted,
