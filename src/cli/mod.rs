@@ -2,6 +2,7 @@
 
 mod check;
 mod counters;
+mod doctor;
 mod flows;
 mod mappings;
 mod rules;
@@ -54,6 +55,8 @@ enum Command {
     Rules(rules::RulesArgs),
     /// Say what is wrong with a configuration, or what it means
     Check(check::CheckArgs),
+    /// Look for what is wrong on this host, and say what to do
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What the running daemon is asked.
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Ask(question) => answer(&cli.global, question).map(Done::well),
         Command::Rules(args) => return rules::run(args),
         Command::Check(args) => check::run(args, cli.global.json),
+        Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
     };
     match done.and_then(|done| print(&done.text).map(|()| done.status)) {
         Ok(status) => ExitCode::from(status),

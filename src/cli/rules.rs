@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use crate::config::{Config, Flavour, INSTALLED_PATH};
-use crate::control::Request;
+use crate::control::{Request, RulesState};
 use crate::os::control::{AskError, ask};
 use crate::os::{firewall, route, state, tables};
 use crate::rules;
@@ -85,9 +85,8 @@ fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
 /// As the daemon sees it. What the kernel does not tell is not loaded.
 fn are_loaded(config: &Config, flavour: Flavour) -> bool {
     let expected = rules::fingerprint(config, flavour);
-    tables::loaded(flavour, &rules::shape(config, flavour)).is_ok_and(|loaded| {
-        loaded.fault.is_none() && loaded.fingerprint.as_ref() == Some(&expected)
-    })
+    let loaded = tables::loaded(flavour, &rules::shape(config, flavour));
+    tables::status(&loaded, &expected).state == RulesState::Loaded
 }
 
 /// Brings the file for `nft -f` up to date, if there is one: the package makes it.

@@ -5,6 +5,7 @@ use log::info;
 
 use super::Error;
 use crate::config::Gateway;
+use crate::doctor;
 use crate::os::sysctl::{self, Changed};
 use crate::tunnel::Addresses;
 
@@ -26,20 +27,11 @@ fn enable_on(interface: &str) -> Result<Option<Changed>, Error> {
 
 /// What is missing, and how to set it.
 pub(super) fn advice(gateway: Option<&Gateway>, own: &impl Addresses) -> Option<String> {
-    let gateway = gateway.filter(|gateway| serves_others(gateway, own))?;
-    let interface = gateway.arrivals().find(|name| !forwards(name))?;
-    Some(format!(
-        "this host does not forward packets that arrive on {interface}, so exported hosts cannot be \
-         reached: run `sysctl -w {}=1` (and write it to a file in /etc/sysctl.d), or write `enable_forwarding = true` under [gateway]",
-        sysctl::forwarding(interface)
-    ))
+    let finding = doctor::not_forwarding(gateway?, |addr| own.is_own(addr), forwards)?;
+    Some(format!("{}: {}", finding.what, finding.fix))
 }
 
-fn serves_others(gateway: &Gateway, own: &impl Addresses) -> bool {
-    gateway.exports.iter().any(|export| export.exact().is_none_or(|addr| !own.is_own(addr)))
-}
-
-/// Linux asks the interface a packet came in through. One that is not there is not what is missing.
+/// One that is not there is not what is missing.
 fn forwards(interface: &str) -> bool {
     sysctl::read(&sysctl::forwarding(interface)).map_or(true, |value| value != "0")
 }

@@ -21,7 +21,7 @@ pub struct Facts {
     /// Our rules in the kernel, as this process sees them.
     pub rules: Option<RulesStatus>,
     /// Why the kernel would not take our rules (only asked while they are not loaded).
-    pub refused: Option<String>,
+    pub refused: Option<Refusal>,
     /// `nft -j list ruleset`.
     pub nft: Asked<String>,
     /// `iptables-save`.
@@ -69,6 +69,15 @@ pub enum Daemon {
     Denied(String),
     /// It does not answer as it should.
     Broken(String),
+}
+
+/// Why this host does not take the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the firewall's tool says.
+    pub why: String,
+    /// What to do, if that is known.
+    pub advice: Option<String>,
 }
 
 /// The kernel's netfilter queues.

@@ -14,7 +14,7 @@ mod ruleset;
 mod service;
 mod traffic;
 
-pub use facts::{Asked, Daemon, Facts, Queues, Socket};
+pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
 pub use network::not_forwarding;
 
 use serde::Serialize;

@@ -63,7 +63,7 @@ fn tor(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
     let options = || torrc.lines().filter_map(|line| line.trim().split_once(char::is_whitespace));
     let value = |names: &[&str]| {
         let named = |(name, _): &(&str, &str)| names.iter().any(|n| n.eq_ignore_ascii_case(name));
-        options().filter(named).map(|(_, value)| value.trim()).last()
+        options().filter(named).map(|(_, value)| value.trim()).next_back()
     };
     let named = value(&["VirtualAddrNetworkIPv4", "VirtualAddrNetwork"]);
     if named.is_none() && value(&["AutomapHostsOnResolve"]) != Some("1") {

@@ -111,7 +111,7 @@ fn settings<'a>(resolv_conf: &'a str, keyword: &'a str) -> impl Iterator<Item = 
 /// Later settings replace earlier ones.
 fn last_value<'a>(ini: &'a str, name: &str) -> Option<&'a str> {
     let settings = ini.lines().filter_map(|line| line.trim().split_once('='));
-    settings.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).last()
+    settings.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).next_back()
 }
 
 fn is_no(value: &str) -> bool {

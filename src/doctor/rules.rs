@@ -1,7 +1,7 @@
 //! Our own rules, and whether this kernel can have them.
 
 use super::ruleset::is_iptables_nft;
-use super::{Facts, Finding, Queues};
+use super::{Facts, Finding, Queues, Refusal};
 use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
 
@@ -15,7 +15,7 @@ pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
         Some(status) => findings.extend(state(status)),
         None => findings.extend(unseen(facts)),
     }
-    findings.extend(facts.refused.as_deref().map(refused));
+    findings.extend(facts.refused.as_ref().map(refused));
     findings
 }
 
@@ -82,12 +82,12 @@ fn state(rules: &RulesStatus) -> Option<Finding> {
     }
 }
 
-/// The tool's words end with advice where there is some (see [`crate::os::firewall`]).
-fn refused(why: &str) -> Finding {
+fn refused(refusal: &Refusal) -> Finding {
+    let look = "compare with what README.md says that rules need (`nattt rules print` shows them)";
     Finding::problem(
         "rules-refused",
-        format!("this host does not take the firewall rules: {why}"),
-        "do as it says; README.md lists what rules need, `nattt rules print` shows them",
+        format!("this host would not take the firewall rules: {}", refusal.why),
+        refusal.advice.as_deref().unwrap_or(look).trim_end_matches('.'),
     )
 }
 
@@ -136,8 +136,10 @@ mod tests {
     #[test]
     fn a_kernel_that_refuses_the_rules() {
         let mut facts = testing::client();
-        facts.refused = Some("`nft` refused: queue\nuse `--flavour iptables`".into());
-        assert!(found(&facts, "rules-refused").what.contains("--flavour iptables"));
+        facts.refused = Some(Refusal { why: "`nft` says: no".into(), advice: None });
+        assert!(found(&facts, "rules-refused").what.ends_with("`nft` says: no"));
+        facts.refused = Some(Refusal { why: "no".into(), advice: Some("use iptables.".into()) });
+        assert_eq!(found(&facts, "rules-refused").fix, "use iptables");
     }
 
     #[test]

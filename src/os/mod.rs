@@ -5,6 +5,7 @@ pub mod control;
 pub mod cttimeout;
 pub mod dnsqueue;
 pub mod events;
+pub mod facts;
 pub mod firewall;
 pub mod limits;
 pub mod lookup;

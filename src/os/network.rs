@@ -113,6 +113,15 @@ impl Attached {
     }
 }
 
+/// Every IPv4 address of this host: interface, address with the length of its prefix.
+pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
+    let mut list = Vec::new();
+    each_address(|interface, addr, mask| {
+        list.extend(Ipv4Net::with_netmask(addr, mask).map(|net| (interface.to_owned(), net)));
+    })?;
+    Ok(list)
+}
+
 /// The index of an interface that is there; 0 is never one.
 fn interface_index(name: &str) -> Option<u32> {
     let name = CString::new(name).ok()?;

@@ -149,10 +149,10 @@ impl Direction {
     /// The binding to the destination that a packet has anyway is no DNAT to the kernel. What else
     /// is asked for may be so.
     fn status(self, names: &[String]) -> Certainty {
-        let absent = |name: &String| match (name.as_str(), self) {
-            ("dnat" | "expected", _) => true,
-            ("seen-reply" | "assured" | "confirmed", Self::New) => true,
-            _ => false,
+        let absent = |name: &String| {
+            let (never, not_yet) = (["dnat", "expected"], ["seen-reply", "assured", "confirmed"]);
+            never.contains(&name.as_str())
+                || (self == Self::New && not_yet.contains(&name.as_str()))
         };
         if names.iter().all(absent) { Certainty::No } else { Certainty::Maybe }
     }
