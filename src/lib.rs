@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -19,6 +19,7 @@ pub mod counters;
 pub mod daemon;
 pub mod dns;
 pub mod doctor;
+pub mod explain;
 pub mod mapping;
 pub mod os;
 pub mod path;

@@ -22,8 +22,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     ("doctor", &["config", "control", "path", "rules"]),
+    ("explain", &["control", "path"]),
     // The kernel and the OS, for the pure modules' data types and traits.
-    ("os", &["config", "control", "dns", "doctor", "path", "rules", "time", "tunnel", "wire"]),
+    (
+        "os",
+        &[
+            "config", "control", "dns", "doctor", "explain", "path", "rules", "time", "tunnel",
+            "wire",
+        ],
+    ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
@@ -32,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "doctor", "os", "rules"]),
+    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "rules"]),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
@@ -40,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
     "time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel",
-    "doctor",
+    "doctor", "explain",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -85,7 +92,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nftnl_sys", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "doctor", "mapping"]),
+    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping"]),
     ("serde_json", &["control", "doctor", "mapping"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),

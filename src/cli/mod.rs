@@ -3,6 +3,7 @@
 mod check;
 mod counters;
 mod doctor;
+mod explain;
 mod flows;
 mod mappings;
 mod rules;
@@ -57,6 +58,8 @@ enum Command {
     Check(check::CheckArgs),
     /// Look for what is wrong on this host, and say what to do
     Doctor(doctor::DoctorArgs),
+    /// Say everything about one name: what the DNS answers, and what natttd makes of it
+    Explain(explain::ExplainArgs),
 }
 
 /// What the running daemon is asked.
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => return rules::run(args),
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
+        Command::Explain(args) => explain::run(args, &cli.global),
     };
     match done.and_then(|done| print(&done.text).map(|()| done.status)) {
         Ok(status) => ExitCode::from(status),

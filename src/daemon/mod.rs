@@ -13,7 +13,9 @@
 //! | main | starts the others and waits for their end |
 
 mod dns;
+mod drops;
 mod error;
+mod explain;
 mod forwarding;
 mod guard;
 mod housekeeping;
@@ -53,6 +55,7 @@ use crate::os::ports::{self, Ports};
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 use crate::os::{limits, state};
 
+use drops::Drops;
 use guard::Guard;
 use housekeeping::Housekeeping;
 use pulse::{Pulses, Watchdog};
@@ -94,6 +97,7 @@ struct Shared {
     network: Network,
     guard: Arc<Guard>,
     counters: Arc<Counters>,
+    drops: Arc<Drops>,
     clock: Clock,
     stop: Arc<Stop>,
     pulses: Arc<Pulses>,
@@ -118,6 +122,7 @@ impl Daemon {
             network,
             guard: Arc::new(Guard::new(&config)),
             counters: Arc::default(),
+            drops: Arc::default(),
             clock,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
@@ -184,7 +189,8 @@ impl Shared {
     }
 
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, pulses } = self.clone();
+        let Self { roles, mappings, network, guard, counters, clock, stop, pulses, .. } =
+            self.clone();
         Ok(Housekeeping {
             roles,
             mappings,
@@ -203,8 +209,9 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, mappings, network, guard, counters, clock };
+        let Self { roles, mappings, network, guard, counters, drops, clock, stop, .. } =
+            self.clone();
+        let report = Report { config, roles, mappings, network, guard, counters, drops, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -212,11 +219,11 @@ impl Shared {
     }
 
     fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {
-        let Self { roles, guard, counters, clock, stop, .. } = self.clone();
+        let Self { roles, guard, counters, drops, clock, stop, .. } = self.clone();
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
-        let worker = Worker { queue, roles, guard, counters, clock, mark, stop, pulse };
+        let worker = Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

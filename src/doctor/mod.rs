@@ -16,6 +16,7 @@ mod traffic;
 
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
 pub use network::not_forwarding;
+pub use resolver::name_servers;
 
 use serde::Serialize;
 

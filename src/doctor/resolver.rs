@@ -18,6 +18,11 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+/// The name servers that /etc/resolv.conf lists, in its order (resolv.conf(5)).
+pub fn name_servers(resolv_conf: &str) -> impl Iterator<Item = &str> {
+    settings(resolv_conf, "nameserver").map(str::trim)
+}
+
 fn tcp_only(resolv_conf: &str) -> Option<Finding> {
     let mut options = settings(resolv_conf, "options").flat_map(str::split_whitespace);
     options.any(|option| option == "use-vc").then(|| {
@@ -30,7 +35,7 @@ fn tcp_only(resolv_conf: &str) -> Option<Finding> {
 }
 
 fn link_local(resolv_conf: &str) -> Option<Finding> {
-    let server = settings(resolv_conf, "nameserver").map(str::trim).next()?;
+    let server = name_servers(resolv_conf).next()?;
     let addr = server.split('%').next()?.parse::<IpAddr>().ok()?;
     let unusable = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
     unusable.then(|| {
@@ -121,6 +126,14 @@ fn is_no(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{self, found, lacks, socket};
+    use super::name_servers;
+
+    #[test]
+    fn name_servers_in_their_order() {
+        let text = "# nameserver 1.1.1.1\nsearch example\nnameserver 198.51.100.53\n\
+                    nameserver\tfe80::1%eth0 \nnameservers 1.2.3.4\n";
+        assert_eq!(name_servers(text).collect::<Vec<_>>(), ["198.51.100.53", "fe80::1%eth0"]);
+    }
 
     #[test]
     fn resolv_conf_that_forces_tcp() {

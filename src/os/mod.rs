@@ -13,6 +13,7 @@ mod netlink;
 pub mod network;
 pub mod nfqueue;
 pub mod ports;
+pub mod question;
 pub mod route;
 pub mod sets;
 pub mod state;
