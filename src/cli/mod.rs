@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod flows;
 mod mappings;
+mod metrics;
 mod rules;
 mod source;
 mod status;
@@ -60,6 +61,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Say everything about one name: what the DNS answers, and what natttd makes of it
     Explain(explain::ExplainArgs),
+    /// Print status and counters in Prometheus' text format
+    Metrics,
 }
 
 /// What the running daemon is asked.
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
         Command::Explain(args) => explain::run(args, &cli.global),
+        Command::Metrics => metrics::run(&cli.global),
     };
     match done.and_then(|done| print(&done.text).map(|()| done.status)) {
         Ok(status) => ExitCode::from(status),

@@ -25,7 +25,7 @@ fn shown(arguments: &[&str], reply: &Reply) -> String {
     question(&cli).render(reply).expect("the right reply")
 }
 
-fn status() -> Status {
+pub(super) fn status() -> Status {
     Status {
         daemon_version: "0.1.0".into(),
         pid: 321,

@@ -17,6 +17,7 @@ mod traffic;
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
 pub use network::not_forwarding;
 pub use resolver::name_servers;
+pub use traffic::{KernelQueue, kernel_queues};
 
 use serde::Serialize;
 

@@ -5,10 +5,18 @@ use crate::config::Config;
 
 /// A kernel queue (net/netfilter/nfnetlink_queue.c, seq_show).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Queue {
-    number: u16,
-    /// Because the queue, or its reader's buffer, was full.
-    dropped: u64,
+pub struct KernelQueue {
+    /// Its number.
+    pub number: u16,
+    /// Packets that wait for their verdict.
+    pub waiting: u64,
+    /// Packets dropped because the queue, or its reader's buffer, was full.
+    pub dropped: u64,
+}
+
+/// The queues of `/proc/net/netfilter/nfnetlink_queue`.
+pub fn kernel_queues(text: &str) -> impl Iterator<Item = KernelQueue> {
+    text.lines().filter_map(queue)
 }
 
 /// Counters that mean that somebody has to do something, and what.
@@ -41,7 +49,7 @@ const HARMLESS: [(&str, &str); 2] = [
 
 pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let kernel = match &facts.queues {
-        Queues::Listed(text) => text.lines().filter_map(queue).collect(),
+        Queues::Listed(text) => kernel_queues(text).collect(),
         Queues::Loadable | Queues::Absent => Vec::new(),
     };
     let mut findings = drops(&kernel, config);
@@ -57,13 +65,13 @@ pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn queue(line: &str) -> Option<Queue> {
+fn queue(line: &str) -> Option<KernelQueue> {
     let mut fields = line.split_whitespace();
     let number = fields.next()?.parse().ok()?;
-    // Reader, waiting packets, copy mode and range.
-    let mut dropped = fields.skip(4);
-    let (full, unread) = (dropped.next()?.parse().ok()?, dropped.next()?.parse().ok()?);
-    Some(Queue { number, dropped: u64::saturating_add(full, unread) })
+    // Between these: the reader's port; then copy mode and range.
+    let waiting = fields.nth(1)?.parse().ok()?;
+    let (full, unread) = (fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(KernelQueue { number, waiting, dropped: u64::saturating_add(full, unread) })
 }
 
 fn is_ours(number: u16, config: &Config) -> bool {
@@ -72,9 +80,9 @@ fn is_ours(number: u16, config: &Config) -> bool {
         || (config.client.is_some() && [queues.dns(), queues.hold()].contains(&number))
 }
 
-fn drops(kernel: &[Queue], config: &Config) -> Vec<Finding> {
+fn drops(kernel: &[KernelQueue], config: &Config) -> Vec<Finding> {
     let lossy = kernel.iter().filter(|queue| queue.dropped > 0 && is_ours(queue.number, config));
-    let finding = |&Queue { number, dropped }: &Queue| {
+    let finding = |&KernelQueue { number, dropped, .. }: &KernelQueue| {
         Finding::warning(
             "queue-drops",
             format!("the kernel dropped {dropped} packets because queue {number} was full"),
@@ -86,7 +94,7 @@ fn drops(kernel: &[Queue], config: &Config) -> Vec<Finding> {
 }
 
 /// Users cannot read the list; then it is empty.
-fn unbound(kernel: &[Queue], mut numbers: impl Iterator<Item = u16>) -> Option<Finding> {
+fn unbound(kernel: &[KernelQueue], mut numbers: impl Iterator<Item = u16>) -> Option<Finding> {
     let missing = numbers.find(|number| !kernel.iter().any(|queue| queue.number == *number))?;
     (!kernel.is_empty()).then(|| {
         Finding::problem(
@@ -97,7 +105,7 @@ fn unbound(kernel: &[Queue], mut numbers: impl Iterator<Item = u16>) -> Option<F
     })
 }
 
-fn taken(kernel: &[Queue], config: &Config) -> Option<Finding> {
+fn taken(kernel: &[KernelQueue], config: &Config) -> Option<Finding> {
     let queue = kernel.iter().find(|queue| is_ours(queue.number, config))?;
     let number = queue.number;
     Some(Finding::problem(

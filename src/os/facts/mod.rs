@@ -85,8 +85,8 @@ fn daemon(socket: &Path) -> Daemon {
     }
 }
 
-/// Without the module there is no list; a user cannot read it.
-fn queues() -> Queues {
+/// The kernel's queues. Without the module there is no list; a user cannot read it.
+pub fn queues() -> Queues {
     if Path::new(QUEUES).exists() {
         return Queues::Listed(text(QUEUES));
     }
