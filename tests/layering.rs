@@ -78,6 +78,7 @@ const IMPURE: &[&str] = &[
 /// Every dependency, and the modules that may use it.
 const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["bin", "cli"]),
+    ("clap_complete", &["cli"]),
     ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
     ("env_logger", &["daemon"]),

@@ -1,6 +1,7 @@
 //! The `nattt` command.
 
 mod check;
+mod completion;
 mod counters;
 mod doctor;
 mod explain;
@@ -12,12 +13,15 @@ mod source;
 mod status;
 mod table;
 mod units;
+mod watch;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use watch::Watch;
 
 use crate::control::{Reply, Request, pretty};
 use crate::os::control::{AskError, DEFAULT_PATH, ask};
@@ -63,13 +67,15 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Print status and counters in Prometheus' text format
     Metrics,
+    /// Print what a shell needs to complete this command
+    Completion(completion::CompletionArgs),
 }
 
 /// What the running daemon is asked.
 #[derive(Debug, Subcommand)]
 enum Question {
     /// Show whether the daemon runs, and whether its rules are loaded
-    Status,
+    Status(Watch),
     /// List the mapped addresses and the hosts they stand for
     Mappings,
     /// List the live flows with their addresses on the wire
@@ -77,6 +83,8 @@ enum Question {
         /// Show at most this many flows
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Show the counters that are not zero
     Counters(counters::Options),
@@ -86,14 +94,15 @@ enum Question {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Ask(question) => answer(&cli.global, question).map(Done::well),
-        Command::Rules(args) => return rules::run(args),
+        Command::Ask(question) => question.watch().show(|| answer(&cli.global, question)),
+        Command::Rules(args) => rules::run(args),
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Metrics => metrics::run(&cli.global),
+        Command::Completion(args) => Ok(completion::run(args)),
     };
-    match done.and_then(|done| print(&done.text).map(|()| done.status)) {
+    match done.and_then(|done| print(&done.text).map(|_| done.status)) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // A message that cannot be written leaves the exit status to speak.
@@ -137,18 +146,25 @@ fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
 }
 
 impl Question {
+    fn watch(&self) -> Watch {
+        match self {
+            Self::Status(watch) | Self::Flows { watch, .. } => *watch,
+            Self::Mappings | Self::Counters(_) => Watch::default(),
+        }
+    }
+
     fn request(&self) -> Request {
         match self {
-            Self::Status => Request::Status,
+            Self::Status(_) => Request::Status,
             Self::Mappings => Request::Mappings,
-            Self::Flows { limit } => Request::Flows { limit: *limit },
+            Self::Flows { limit, .. } => Request::Flows { limit: *limit },
             Self::Counters(_) => Request::Counters,
         }
     }
 
     fn render(&self, reply: &Reply) -> Result<String, Failure> {
         match (self, reply) {
-            (Self::Status, Reply::Status(status)) => Ok(status::render(status)),
+            (Self::Status(_), Reply::Status(status)) => Ok(status::render(status)),
             (Self::Mappings, Reply::Mappings { mappings }) => Ok(mappings::render(mappings)),
             (Self::Flows { .. }, Reply::Flows { total, flows }) => Ok(flows::render(*total, flows)),
             (Self::Counters(options), Reply::Counters { counters }) => {
@@ -162,14 +178,13 @@ impl Question {
     }
 }
 
-/// Prints to standard output. Whoever reads may stop reading (`nattt flows | head`).
-fn print(text: &str) -> Result<(), Failure> {
+/// Prints to standard output. `false`: nobody reads any more (`nattt flows | head`), no error.
+fn print(text: &str) -> Result<bool, Failure> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure { status: FAILED, message: format!("cannot write the output: {e}") })
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure { status: FAILED, message: format!("cannot write the output: {e}") }),
     }
 }
 

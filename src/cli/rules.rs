@@ -2,9 +2,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
@@ -14,7 +12,7 @@ use crate::os::control::{AskError, ask};
 use crate::os::{firewall, route, state, tables};
 use crate::rules;
 
-use super::source;
+use super::{Done, FAILED, Failure, source};
 
 /// Beside the configuration: the rules for `nft -f`.
 const RULES_FILE: &str = "rules.nft";
@@ -50,26 +48,19 @@ enum Action {
 }
 
 /// Runs `nattt rules`.
-pub(super) fn run(args: &RulesArgs) -> ExitCode {
-    match try_run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nattt: {error}");
-            ExitCode::FAILURE
-        }
-    }
+pub(super) fn run(args: &RulesArgs) -> Result<Done, Failure> {
+    let done = match args.action {
+        Action::Print => text(args),
+        Action::Apply => apply(args).map(|()| String::new()),
+        Action::Remove => remove(args).map(|()| String::new()),
+    };
+    done.map(Done::well).map_err(|error| Failure { status: FAILED, message: error.to_string() })
 }
 
-fn try_run(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    match args.action {
-        Action::Print => print(args),
-        Action::Apply => apply(args),
-        Action::Remove => {
-            args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
-            // Needs no configuration for the rules: it may be gone or broken by now.
-            source::named(&args.config).map_or(Ok(()), |config| remove_route(&config))
-        }
-    }
+fn remove(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
+    args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
+    // Needs no configuration for the rules: it may be gone or broken by now.
+    source::named(&args.config).map_or(Ok(()), |config| remove_route(&config))
 }
 
 fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
@@ -109,20 +100,13 @@ fn remove_route(config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn print(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
+fn text(args: &RulesArgs) -> Result<String, Box<dyn Error>> {
     let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
-    let text = match (args.ipv6, flavour) {
-        (true, Flavour::Nft) => {
-            return Err("nft's rules hold both IP versions: leave `-6` out".into());
-        }
-        (true, Flavour::Iptables) => rules::render_ip6tables(&config),
-        (false, _) => rules::render(&config, flavour),
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `nattt rules | head` is no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+    match (args.ipv6, flavour) {
+        (true, Flavour::Nft) => Err("nft's rules hold both IP versions: leave `-6` out".into()),
+        (true, Flavour::Iptables) => Ok(rules::render_ip6tables(&config)),
+        (false, _) => Ok(rules::render(&config, flavour)),
     }
 }
 
