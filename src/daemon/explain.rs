@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::Client;
 use crate::control::{Explanation, Judgement, LastDrop, Mapping, NatRecord, Reply, Subject};
 use crate::dns::{Name, acceptable};
-use crate::mapping;
+use crate::mapping::{self, Mappings};
 use crate::path::Path;
 use crate::time::Time;
 use crate::tunnel::Addresses;
@@ -37,8 +37,8 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
         Err(wrong) => return error(wrong),
     };
     let mappings = &report.mappings;
-    let answered = || subject.addresses.iter().find_map(|addr| mappings.lookup(*addr));
-    let mapping = mappings.named(&name.to_string()).or_else(answered);
+    let answered = subject.addresses.iter().find_map(|addr| mappings.lookup(*addr));
+    let mapping = answered.or_else(|| named(mappings, &name));
     let now = report.clock.now();
     let stray = |addr: &&Ipv4Addr| client.pool.contains(*addr) && mappings.lookup(**addr).is_none();
     Reply::Explanation(Box::new(Explanation {
@@ -52,6 +52,13 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
         last_drop: last_drop(report, subject, mapping.as_ref(), now),
         mapping: mapping.map(|mapping| Mapping::new(&mapping, now)),
     }))
+}
+
+/// The mapping that a name led to last.
+fn named(mappings: &Mappings, name: &Name) -> Option<Arc<mapping::Mapping>> {
+    let name = name.to_string();
+    let with = mappings.snapshot().into_iter().filter(|mapping| mapping.names().contains(&name));
+    with.max_by_key(|mapping| mapping.last_used())
 }
 
 fn error(message: impl Into<String>) -> Reply {
