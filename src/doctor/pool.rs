@@ -32,8 +32,9 @@ fn address(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
     Some(clash(format!("the address {addr} of interface {name} is inside the pool {pool}")))
 }
 
-/// All of 127/8 has a route, and each address one of the kernel's. The pool's own is natttd's.
+/// All of 127/8 has a route, and each address some of the kernel's. The pool's own is natttd's.
 fn route(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
+    let of_addresses = |route: &Route| route.table == "local" && route.protocol == "kernel";
     let ours = |route: &Route| {
         route.to == pool
             && route.table == "local"
@@ -41,9 +42,9 @@ fn route(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
     };
     let routes = facts.routes.as_deref().map(routes::read).unwrap_or_default();
     let other = routes.into_iter().find(|route| {
-        route.to.prefix_len() > 8
+        route.to.prefix_len() > 0
             && (pool.contains(&route.to) || route.to.contains(&pool))
-            && route.protocol != "kernel"
+            && !of_addresses(route)
             && !ours(route)
     })?;
     let (to, table) = (other.to, &other.table);
@@ -106,6 +107,7 @@ mod tests {
         assert!(with(r#"{"dst":"127.100.0.0/16","dev":"tun0"}"#));
         assert!(with(r#"{"dst":"127.64.0.0/10","dev":"tun0"}"#));
         assert!(with(r#"{"dst":"127.0.0.0/9","dev":"tun0"}"#));
+        assert!(with(r#"{"dst":"127.0.0.0/8","dev":"eth0","protocol":"kernel"}"#));
         for harmless in [
             r#"{"type":"local","dst":"127.64.0.0/10","dev":"lo","table":"local","protocol":"static"}"#,
             r#"{"type":"unreachable","dst":"127.64.0.0/10","table":"local","protocol":"static"}"#,
