@@ -15,7 +15,9 @@ use nattt::config::Export;
 use nattt::mapping::Mappings;
 use nattt::path::PathSet;
 use nattt::time::Time;
-use nattt::tunnel::{Addresses, Client, Environment, Fate, Front, Gateway, Lease, client, gateway};
+use nattt::tunnel::{
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, client, gateway,
+};
 
 const NOW: Time = Time::from_millis(1_700_000_000_000);
 const A: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
@@ -82,7 +84,7 @@ impl Flow {
         let gateway = gateway();
         let question = udp((LOCALHOST, PORT), (mapped, 7), payload);
         let outer_question =
-            encapsulated(question.clone(), |p, front| client.outgoing(p, front, NOW));
+            encapsulated(question.clone(), |p, front| client.outgoing(p, Origin::Here, front, NOW));
         gateway.incoming(&mut outer_question.clone(), 2, NOW);
         let reply = udp((B, 7), (A, PORT), payload);
         let outer_reply = encapsulated(reply.clone(), |p, front| gateway.outgoing(p, front, NOW));
@@ -145,10 +147,12 @@ fn packets(criterion: &mut Criterion) {
                 bencher.iter_batched_ref(|| packet.clone(), process, BatchSize::SmallInput);
             });
         };
-        bench("client.outgoing", &question, &|p, front| client.outgoing(p, front, NOW));
+        bench("client.outgoing", &question, &|p, front| {
+            client.outgoing(p, Origin::Here, front, NOW)
+        });
         bench("gateway.incoming", &outer_question, &|p, _| gateway.incoming(p, 2, NOW));
         bench("gateway.outgoing", &reply, &|p, front| gateway.outgoing(p, front, NOW));
-        bench("client.incoming", &outer_reply, &|p, _| client.incoming(p, NOW));
+        bench("client.incoming", &outer_reply, &|p, _| client.incoming(p, Origin::Here, NOW));
     }
 }
 

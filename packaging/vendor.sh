@@ -18,6 +18,7 @@ main() {
         while read -r crate; do
             empty "$directory/$crate"
         done
+    without_objects
 }
 
 # empty CRATE: its manifest stays, without the checksums of the files that go.
@@ -31,6 +32,20 @@ empty() {
     printf '%s\n' "$manifest" >"$1/Cargo.toml"
     : >"$1/src/lib.rs"
     printf '{"files":{},"package":"%s"}\n' "$sum" >"$1/.cargo-checksum.json"
+}
+
+# without_objects: drops what crates bring compiled for Windows (ring does, beside the sources). Cargo
+# must not miss it.
+without_objects() {
+    find "$directory" -name '*.o' -print -delete | python3 -c '
+import json, pathlib, sys
+for line in sys.stdin:
+    crate, file = pathlib.Path(line.strip()).relative_to(sys.argv[1]).as_posix().split("/", 1)
+    sums = pathlib.Path(sys.argv[1], crate, ".cargo-checksum.json")
+    known = json.loads(sums.read_text())
+    del known["files"][file]
+    sums.write_text(json.dumps(known))
+' "$directory"
 }
 
 main

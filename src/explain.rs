@@ -216,6 +216,7 @@ mod tests {
             address: MAPPED,
             names: Vec::new(),
             paths: Vec::new(),
+            silent_paths: Vec::new(),
             expires_in_s: 1,
             flows: 0,
             state: MappingState::Live,

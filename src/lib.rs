@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], [`dns`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -19,10 +19,12 @@ pub mod counters;
 pub mod daemon;
 pub mod dns;
 pub mod doctor;
+mod expiring;
 pub mod explain;
 pub mod mapping;
 pub mod os;
 pub mod path;
+pub mod record;
 pub mod rules;
 pub mod time;
 pub mod tunnel;

@@ -1,6 +1,6 @@
 //! The one notion of time that the pure layers know.
 
-use std::ops::{Add, Sub};
+use std::ops::Add;
 use std::time::Duration;
 
 /// Milliseconds since the UNIX epoch, advanced by a monotonic clock.
@@ -33,13 +33,5 @@ impl Add<Duration> for Time {
 
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration.as_millis() as u64))
-    }
-}
-
-impl Sub<Duration> for Time {
-    type Output = Self;
-
-    fn sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(duration.as_millis() as u64))
     }
 }

@@ -15,9 +15,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("counters", &[]),
     ("path", &[]),
     ("wire", &[]),
-    ("config", &["path"]),
-    ("mapping", &["path", "time"]),
-    ("dns", &["counters", "path", "time"]),
+    ("expiring", &["time"]),
+    ("config", &["dns", "path"]),
+    ("mapping", &["expiring", "path", "time"]),
+    ("dns", &["counters", "expiring", "path", "time"]),
+    ("record", &["dns", "path"]),
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
@@ -27,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "path", "rules", "time", "tunnel",
-            "wire",
+            "config", "control", "dns", "doctor", "explain", "path", "record", "rules", "time",
+            "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
@@ -39,15 +41,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "rules"]),
+    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "record", "rules"]),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
 
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
-    "time", "counters", "path", "wire", "config", "mapping", "dns", "rules", "control", "tunnel",
-    "doctor", "explain",
+    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
+    "control", "tunnel", "doctor", "explain",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -81,8 +83,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
+    ("data_encoding", &["record"]),
     ("env_logger", &["daemon"]),
     ("etherparse", &["dns", "wire"]),
+    ("hickory_proto", &["record"]),
     ("hickory_resolver", &["os"]),
     ("ipnet", &["config", "control", "daemon", "doctor", "mapping", "os", "tunnel"]),
     ("libc", &["daemon", "os"]),
@@ -91,10 +95,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nfq", &["os"]),
     ("nftnl", &["os"]),
     ("nftnl_sys", &["os"]),
+    ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping"]),
-    ("serde_json", &["control", "doctor", "mapping"]),
+    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "record"]),
+    ("serde_json", &["control", "doctor", "mapping", "record"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),

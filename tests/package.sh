@@ -111,7 +111,7 @@ in_a_root() { # PACKAGE
 
 man_pages() {
     local page
-    for page in man1/nattt.1 man5/nattt.toml.5 man8/natttd.8; do
+    for page in man1/nattt.1 man5/nattt.toml.5 man7/nattt-record.7 man8/natttd.8; do
         [ -e "$ROOT/usr/share/man/$page.gz" ] || fail "no $page"
     done
 }

@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     nftables iptables iproute2 conntrack ethtool kmod procps
-    bind9 bind9-dnsutils dnsmasq-base curl netcat-openbsd socat iputils-ping tcpdump iperf3
+    bind9 bind9-dnsutils dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
+    curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
@@ -14,7 +15,8 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
-declare -A SERVICES=([bind9]=named [openssh-server]=ssh [rsync]=rsync [samba]="smbd nmbd samba-ad-dc")
+declare -A SERVICES=([bind9]=named [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns
+    [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [unbound]=unbound)
 
 main() {
     local missing
@@ -26,6 +28,23 @@ main() {
         install_quietly $missing
     fi
     tests/cargo.sh >/dev/null
+    unpack systemd-resolved resolved/lib/systemd/systemd-resolved
+}
+
+# unpack PACKAGE FILE: into target, where a package would take over the machine if it were installed:
+# systemd-resolved replaces /etc/resolv.conf.
+unpack() {
+    local into=target/${2%%/*} download
+    [ ! -x "target/$2" ] || return 0
+    download=$(mktemp -d)
+    chmod 755 "$download"
+    if (cd "$download" && apt-get -q download "$1" >/dev/null 2>&1); then
+        mkdir -p "$into"
+        dpkg -x "$download"/*.deb "$into"
+    else
+        echo "setup: $1 cannot be downloaded; tests that need it are skipped"
+    fi
+    rm -rf "$download"
 }
 
 missing_of() {

@@ -10,6 +10,8 @@ use super::table::facts;
 use super::{Done, FAILED, Failure};
 use crate::config::{Client, Config, Export, Gateway, INSTALLED_PATH};
 use crate::control::pretty;
+use crate::dns::Name;
+use crate::dns::emulation::Emulation;
 
 /// Which file is read.
 #[derive(Debug, Args)]
@@ -87,14 +89,19 @@ fn client_facts(client: &Client) -> Vec<(&'static str, String)> {
         [] => "none".into(),
         zones => zones.join(", "),
     };
-    vec![
+    let mut facts = vec![
         ("Client", "names with a NAT record, and no address, lead through tunnels".into()),
         ("  Pool", format!("{}, at most {} addresses of it", client.pool, client.max_mappings)),
         ("  NAT record", format!("type {}", client.record_type)),
         ("  First hops", format!("public; private ones in zones: {zones}")),
         ("  Flows", format!("at most {}, from {} ports", client.max_flows, client.max_ports)),
         ("  MTU", format!("{} octets", client.mtu)),
-    ]
+    ];
+    if !client.serve.is_empty() {
+        facts.push(("  Serves", format!("the hosts behind {}", client.serve.join(", "))));
+    }
+    facts.extend(client.emulations.iter().map(|one| ("  Emulation", shown_emulation(one))));
+    facts
 }
 
 fn gateway_facts(gateway: &Gateway) -> Vec<(&'static str, String)> {
@@ -115,6 +122,14 @@ fn gateway_facts(gateway: &Gateway) -> Vec<(&'static str, String)> {
     facts.push(("  Flows", format!("at most {flows}, {share} from one client address")));
     facts.push(("  MTU", format!("{} octets", gateway.mtu)));
     facts
+}
+
+/// `example.org: {label}-in.{parent} behind {label}-nat1.{parent}`.
+fn shown_emulation(emulation: &Emulation) -> String {
+    let zones: Vec<String> = emulation.zones().iter().map(Name::to_string).collect();
+    let boxes: Vec<String> =
+        emulation.boxes().iter().map(|one| format!("{}:{}", one.template, one.port)).collect();
+    format!("{}: {} behind {}", zones.join(", "), emulation.host(), boxes.join(", "))
 }
 
 /// An entry that opens everything says so.
@@ -153,6 +168,17 @@ mod tests {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
         assert!(!text.contains("Export"), "{text}");
+    }
+
+    #[test]
+    fn a_router_s_summary_names_whom_it_serves_and_what_emulates() {
+        let text = said(
+            "[client]\npool = \"198.18.0.0/15\"\nserve = [\"br-lan\"]\n[[client.emulation]]\n\
+             zones = [\"example.org\"]\nhost = \"{label}-in.{parent}\"\n\
+             boxes = [\"{label}-nat1.{parent}\"]\n",
+        );
+        assert!(text.contains("the hosts behind br-lan\n"), "{text}");
+        assert!(text.contains("example.org: {label}-in.{parent} behind {label}-nat1"), "{text}");
     }
 
     #[test]

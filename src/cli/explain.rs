@@ -210,6 +210,7 @@ mod tests {
             address: Ipv4Addr::new(127, 118, 232, 255),
             names: vec!["b.example.".into()],
             paths: vec!["203.0.113.1:100 10.0.0.1:100 192.168.0.2".into()],
+            silent_paths: Vec::new(),
             expires_in_s: 250,
             flows: 0,
             state: MappingState::Live,

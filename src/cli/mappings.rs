@@ -24,10 +24,18 @@ pub(super) fn render(mappings: &[Mapping]) -> String {
             mapping.flows.to_string(),
             units::duration(mapping.expires_in_s),
             mapping.names.join(", "),
-            mapping.paths.join(" | "),
+            paths(mapping),
         ]);
     }
     table.render()
+}
+
+fn paths(mapping: &Mapping) -> String {
+    let shown = |path: &String| match mapping.silent_paths.contains(path) {
+        true => format!("{path} (silent)"),
+        false => path.clone(),
+    };
+    mapping.paths.iter().map(shown).collect::<Vec<_>>().join(" | ")
 }
 
 fn state(state: MappingState) -> &'static str {

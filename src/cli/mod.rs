@@ -8,6 +8,7 @@ mod explain;
 mod flows;
 mod mappings;
 mod metrics;
+mod record;
 mod rules;
 mod source;
 mod status;
@@ -28,10 +29,12 @@ use crate::os::control::{AskError, DEFAULT_PATH, ask};
 
 /// Something went wrong; the message says what.
 const FAILED: u8 = 1;
-/// No daemon listens on the control socket. (2 is a wrong use of the command, as clap has it.)
+/// A wrong use of the command, as clap has it.
+const USAGE: u8 = 2;
+/// No daemon listens on the control socket.
 const NO_DAEMON: u8 = 3;
 
-/// Show what natttd does: its state, mapped addresses, flows and counters.
+/// Show what natttd does, load its firewall rules, make NAT records.
 #[derive(Debug, Parser)]
 #[command(name = "nattt", version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no daemon is running.")]
@@ -48,7 +51,7 @@ struct Global {
     /// Control socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
     socket: PathBuf,
-    /// Print the daemon's answer as JSON
+    /// Print JSON, for programs
     #[arg(long, global = true)]
     json: bool,
 }
@@ -69,6 +72,8 @@ enum Command {
     Metrics,
     /// Print what a shell needs to complete this command
     Completion(completion::CompletionArgs),
+    /// Make, read, look up and publish NAT records
+    Record(record::RecordArgs),
 }
 
 /// What the running daemon is asked.
@@ -101,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Metrics => metrics::run(&cli.global),
         Command::Completion(args) => Ok(completion::run(args)),
+        Command::Record(args) => record::run(args, cli.global.json).map(Done::well),
     };
     match done.and_then(|done| print(&done.text).map(|_| done.status)) {
         Ok(status) => ExitCode::from(status),

@@ -57,7 +57,8 @@ fn rules(rules: &RulesStatus) -> String {
             rules.wrong.as_deref().unwrap_or("not as they were loaded")
         ),
         RulesState::Unknown => {
-            format!("unknown ({expected} expected); `journalctl -u nattt` says why")
+            let why = rules.wrong.as_deref().unwrap_or("`journalctl -u nattt` says why");
+            format!("unknown ({expected} expected): {why}")
         }
     }
 }

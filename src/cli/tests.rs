@@ -137,7 +137,7 @@ fn a_status_that_needs_attention_says_what_to_do() {
         (RulesState::Missing, "nattt rules apply"),
         (RulesState::Stale, "0000 loaded, 9f2c expected"),
         (RulesState::Damaged, "DAMAGED (chain c of table t is missing)"),
-        (RulesState::Unknown, "journalctl"),
+        (RulesState::Unknown, "unknown (9f2c expected): chain c of table t is missing"),
     ] {
         status.rules.state = state;
         let text = shown(&["status"], &Reply::Status(Box::new(status.clone())));
@@ -150,7 +150,10 @@ fn mappings_are_a_table() {
     let mapping = Mapping {
         address: [127, 118, 232, 255].into(),
         names: vec!["b.example.".into(), "www.b.example.".into()],
-        paths: vec!["203.0.113.1:100 192.168.0.2".into()],
+        paths: ["203.0.113.1:100 192.168.0.2", "203.0.113.2:100 192.168.0.2"]
+            .map(Into::into)
+            .into(),
+        silent_paths: vec!["203.0.113.2:100 192.168.0.2".into()],
         expires_in_s: 250,
         flows: 2,
         state: MappingState::Live,
@@ -158,7 +161,7 @@ fn mappings_are_a_table() {
     let text = shown(&["mappings"], &Reply::Mappings { mappings: vec![mapping] });
     let expected = "\
 ADDRESS          STATE  FLOWS  EXPIRES  NAMES                       PATHS
-127.118.232.255  live       2    4m10s  b.example., www.b.example.  203.0.113.1:100 192.168.0.2
+127.118.232.255  live       2    4m10s  b.example., www.b.example.  203.0.113.1:100 192.168.0.2 | 203.0.113.2:100 192.168.0.2 (silent)
 ";
     assert_eq!(text, expected);
 }

@@ -34,9 +34,11 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
         ));
     }
     let source = Source(text);
+    let gateway = raw.gateway.map(|gateway| source.gateway(gateway)).transpose()?;
+    let arrivals: Vec<&String> = gateway.iter().flat_map(Gateway::arrivals).collect();
     Ok(Config {
-        client: raw.client.map(|client| source.client(client)).transpose()?,
-        gateway: raw.gateway.map(|gateway| source.gateway(gateway)).transpose()?,
+        client: raw.client.map(|client| source.client(client, &arrivals)).transpose()?,
+        gateway,
         queues: source.queues(&raw.queues)?,
         mark: source.mark(raw.mark)?,
         firewall: source.firewall(raw.firewall)?,
@@ -45,12 +47,14 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
 }
 
 /// The file's text, from which errors quote.
-struct Source<'a>(&'a str);
+pub(super) struct Source<'a>(pub(super) &'a str);
 
 impl Source<'_> {
-    fn client(&self, raw: raw::Client) -> Result<Client, ConfigError> {
+    fn client(&self, raw: raw::Client, arrivals: &[&String]) -> Result<Client, ConfigError> {
+        let pool = self.pool(raw.pool)?;
         Ok(Client {
-            pool: self.pool(raw.pool)?,
+            pool,
+            serve: self.serve(raw.serve, pool, arrivals)?,
             record_type: self.record_type(raw.record_type)?,
             answer_ttl: self.seconds(raw.answer_ttl_s, 1..=3600, 60)?,
             lookup_patience: self.millis(raw.lookup_patience_ms, 50..=4000, 1000)?,
@@ -62,6 +66,7 @@ impl Source<'_> {
             // A Linux NAT box forgets an unanswered UDP flow after 30 s.
             keepalive: self.seconds(raw.keepalive_s, 1..=120, 20)?,
             quarantine: self.seconds(raw.quarantine_s, 0..=604_800, 3600)?,
+            emulations: self.emulations(raw.emulation)?,
         })
     }
 
@@ -122,6 +127,25 @@ impl Source<'_> {
         pool.map_err(|message| self.wrong(&raw, message))
     }
 
+    fn serve(
+        &self,
+        raw: Option<Spanned<Vec<Spanned<String>>>>,
+        pool: Ipv4Net,
+        arrivals: &[&String],
+    ) -> Result<Vec<String>, ConfigError> {
+        let Some(raw) = raw else { return Ok(Vec::new()) };
+        if LOOPBACK.contains(&pool) && !raw.get_ref().is_empty() {
+            return Err(self.wrong(&raw, SERVE_POOL));
+        }
+        self.list(raw.into_inner(), |name: &String| match interface(name)? {
+            name if arrivals.contains(&&name) => Err(format!(
+                "tunnel packets arrive on `{name}` for the gateway, so its hosts cannot be served; \
+                 leave it out here or under [gateway]"
+            )),
+            name => Ok(name),
+        })
+    }
+
     fn record_type(&self, raw: Int) -> Result<u16, ConfigError> {
         // Types up to 255 have a meaning of their own, 65535 is reserved (RFC 6895 §3.1).
         self.int(raw, 256..=65_534, NAT_RR_TYPE)
@@ -180,7 +204,7 @@ impl Source<'_> {
     }
 
     /// A list that must be there and have an entry.
-    fn required<R, T>(
+    pub(super) fn required<R, T>(
         &self,
         raw: Option<Spanned<Vec<Spanned<R>>>>,
         section: &std::ops::Range<usize>,
@@ -204,7 +228,7 @@ impl Source<'_> {
         raw.iter().map(one).collect()
     }
 
-    fn wrong<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong<T>(&self, value: &Spanned<T>, message: impl Into<String>) -> ConfigError {
         ConfigError::at(self.0, value.span(), message)
     }
 }
@@ -214,11 +238,24 @@ const OUTSIDE: &str = "a gateway needs the interfaces where tunnel packets arriv
 const EXPORTS: &str = "a gateway lets nothing be reached unless told what; write \
                        `exports = [\"192.168.0.0/24\"]` with the networks behind it";
 
+const SERVE_POOL: &str = "other hosts cannot send packets to addresses in 127.0.0.0/8; write \
+                          `pool = \"198.18.0.0/15\"` too";
+
+/// Networks that a routed pool may take: for benchmarks (RFC 2544 §11), shared (RFC 6598), private
+/// (RFC 1918). Nobody on the Internet has an address there.
+const ROUTED: [Ipv4Net; 5] = [
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(198, 18, 0, 0), 15),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 168, 0, 0), 16),
+];
+
 fn pool(pool: Ipv4Net) -> Result<Ipv4Net, String> {
-    if !LOOPBACK.contains(&pool) {
+    if ![LOOPBACK].iter().chain(&ROUTED).any(|net| net.contains(&pool)) {
         return Err(format!(
-            "the pool must lie inside 127.0.0.0/8 (a routed pool is planned, not there yet); write \
-             one like `{DEFAULT_POOL}`"
+            "the pool must lie inside 127.0.0.0/8, or, to be routed, inside 198.18.0.0/15 or a \
+             private network; write one like `{DEFAULT_POOL}` or `198.18.0.0/15`"
         ));
     }
     if !(9..=24).contains(&pool.prefix_len()) {
@@ -236,7 +273,7 @@ fn pool(pool: Ipv4Net) -> Result<Ipv4Net, String> {
 }
 
 /// A zone's name in lower case without its final dot.
-fn zone(text: &str) -> Result<String, String> {
+pub(super) fn zone(text: &str) -> Result<String, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     let label = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len())

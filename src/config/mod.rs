@@ -5,6 +5,7 @@
 //! gateway role opens to the world: its interfaces and exports.
 
 mod check;
+mod emulation;
 mod error;
 mod export;
 mod raw;
@@ -19,6 +20,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+
+use crate::dns::emulation::Emulation;
 
 /// The packaged configuration file, which documents every setting.
 pub const PACKAGED: &str = include_str!("../../packaging/nattt.toml");
@@ -45,8 +48,11 @@ pub struct Config {
 /// The client role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// Mapped addresses come from here; inside 127.0.2.0 to 127.255.255.255, /9 to /24.
+    /// Mapped addresses come from here, /9 to /24: inside 127.0.2.0 to 127.255.255.255, or a routed
+    /// pool in private networks.
     pub pool: Ipv4Net,
+    /// Interfaces whose hosts open connections through this one; only with a routed pool.
+    pub serve: Vec<String>,
     /// Type number of the NAT record.
     pub record_type: u16,
     /// Cap on the TTL of answers that carry a mapped address.
@@ -67,6 +73,8 @@ pub struct Client {
     pub keepalive: Duration,
     /// How long an address that is no longer used is given to no other path.
     pub quarantine: Duration,
+    /// Where A records emulate NAT records; no zone is in two of them.
+    pub emulations: Vec<Emulation>,
 }
 
 /// The gateway role.
@@ -130,6 +138,13 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         let raw = toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))?;
         check::config(text, raw)
+    }
+}
+
+impl Client {
+    /// Whether other hosts can send packets to the pool: it is outside 127/8.
+    pub fn is_routed(&self) -> bool {
+        !self.pool.network().is_loopback()
     }
 }
 

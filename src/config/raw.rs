@@ -29,6 +29,7 @@ pub(super) struct Config {
 #[serde(deny_unknown_fields)]
 pub(super) struct Client {
     pub(super) pool: Text,
+    pub(super) serve: Option<Spanned<Vec<Spanned<String>>>>,
     pub(super) record_type: Int,
     pub(super) answer_ttl_s: Int,
     pub(super) lookup_patience_ms: Int,
@@ -39,6 +40,16 @@ pub(super) struct Client {
     pub(super) max_mappings: Int,
     pub(super) keepalive_s: Int,
     pub(super) quarantine_s: Int,
+    #[serde(default)]
+    pub(super) emulation: Vec<Spanned<Emulation>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Emulation {
+    pub(super) zones: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) host: Text,
+    pub(super) boxes: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Deserialize)]

@@ -29,7 +29,8 @@ fn defaults() {
     assert_eq!(config.firewall, Flavour::Nft);
 }
 
-/// Uncommenting every setting of the packaged file changes nothing but the gateway's presence.
+/// Uncommenting every setting of the packaged file changes nothing but the gateway's presence, and
+/// that of an emulation, which has no default.
 #[test]
 fn the_packaged_file_shows_the_defaults() {
     let setting = |line: &&str| {
@@ -39,7 +40,14 @@ fn the_packaged_file_shows_the_defaults() {
     let shown: Vec<&str> = lines.filter(setting).collect();
     let config = Config::parse(&shown.join("\n")).expect("every setting");
     let exports = r#"["192.168.0.0/24", { prefix = "192.168.1.2", protocol = "tcp", ports = [80, "8000-8010"] }]"#;
-    let defaults = format!("[client]\n[gateway]\noutside = [\"eth0\"]\nexports = {exports}");
+    let emulation = r#"
+        [[client.emulation]]
+        zones = ["example.org"]
+        host = "{label}-in.{parent}"
+        boxes = ["{label}-nat1.{parent}"]
+    "#;
+    let defaults =
+        format!("[client]\n{emulation}\n[gateway]\noutside = [\"eth0\"]\nexports = {exports}");
     assert_eq!(Ok(config), Config::parse(&defaults));
 }
 
@@ -60,6 +68,54 @@ fn exports_are_prefixes_or_tables() {
     assert_eq!(shown[1], ("192.168.0.2/32".to_owned(), Some(136)));
     assert_eq!(shown[2], ("192.168.0.3/32".to_owned(), Some(47)));
     assert_eq!(exports[1].ports, [80..=80, 8000..=8010]);
+}
+
+#[test]
+fn emulations_are_zones_and_templates() {
+    let text = r#"
+        [client]
+        [[client.emulation]]
+        zones = ["Example.org.", "example.net"]
+        boxes = ["{label}-nat1.{parent}", "{label}-nat2.{parent}:4100"]
+        [[client.emulation]]
+        zones = ["lab.example.org"]
+        host = "{name}.inside.example.net"
+        boxes = ["gw.lab.example.org"]
+    "#;
+    let all = Config::parse(text).expect("emulations").client.expect("client").emulations;
+    let zones: Vec<_> = all[0].zones().iter().map(ToString::to_string).collect();
+    assert_eq!(zones, ["example.org", "example.net"]);
+    assert!(all[0].host().is_name());
+    assert_eq!(all[0].boxes().iter().map(|one| one.port).collect::<Vec<_>>(), [100, 4100]);
+    assert_eq!(all[1].host().to_string(), "{name}.inside.example.net");
+}
+
+#[test]
+fn emulations_that_cannot_work_are_refused() {
+    for (lines, line, advice) in [
+        ("boxes = [\"gw.a.b\"]", 2, "zones = [\"example.org\"]"),
+        ("zones = [\"a.b\"]", 2, "boxes = ["),
+        ("zones = []\nboxes = [\"gw.a.b\"]", 3, "zones = [\"example.org\"]"),
+        ("zones = [\"a.b\",\n\"a b\"]\nboxes = [\"gw.a.b\"]", 4, "`a b` is no zone"),
+        ("zones = [\"a.b\", \"A.b\"]\nboxes = [\"gw.a.b\"]", 3, "list each zone once"),
+        ("zones = [\"a.b\"]\nboxes = [\"{host}.a.b\"]", 4, "there is no `{host}`"),
+        ("zones = [\"a.b\"]\nboxes = [\"gw.a.b:0\"]", 4, "1 to 65535"),
+        ("zones = [\"a.b\"]\nboxes = [\"gw.a.b\",\n\"{name}\"]", 5, "every name of a.b"),
+        ("zones = [\"a.b\"]\nhost = \"{label}\"\nboxes = [\"gw.a.b\"]", 4, "top-level"),
+        ("zones = [\"a.b\"]\nhost = \"gw.a.b\"\nboxes = [\"gw.a.b\"]", 4, "its own"),
+        ("zones = [\"a.b\"]\nbox = []", 4, "did you mean `boxes`?"),
+    ] {
+        let text = format!("[client]\n[[client.emulation]]\n{lines}");
+        let error = Config::parse(&text).expect_err(&text);
+        assert_eq!(error.line(), Some(line), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+    let boxes = (1..=9).map(|n| format!("\"gw{n}.a.b\"")).collect::<Vec<_>>().join(",");
+    let text = format!("[client]\n[[client.emulation]]\nzones = [\"a.b\"]\nboxes = [{boxes}]");
+    assert!(refusal(&text).contains("8 NAT boxes at most, not 9"), "{}", refusal(&text));
+    let one = "[[client.emulation]]\nzones = [\"a.b\"]\nboxes = [\"gw.a.b\"]\n";
+    let error = refusal(&format!("[client]\n{one}{one}"));
+    assert!(error.starts_with("line 6: "), "{error}");
 }
 
 #[test]
@@ -99,7 +155,15 @@ fn semantic_errors_have_a_line_and_advice() {
         ("[client]\nlookup_patience_ms = 5000", 2, "to 4000"),
         ("[client]\n\npool = \"127.0.0.0/9\"", 3, "127.0.0.0 to 127.0.1.255"),
         ("[client]\npool = \"127.0.1.0/24\"", 2, "127.0.0.0 to 127.0.1.255"),
-        ("[client]\npool = \"198.18.0.0/15\"", 2, "inside 127.0.0.0/8"),
+        ("[client]\npool = \"203.0.113.0/24\"", 2, "inside 198.18.0.0/15"),
+        ("[client]\npool = \"10.0.0.0/8\"", 2, "/9 to /24"),
+        ("[client]\nserve = [\"lan\"]", 2, "write `pool = \"198.18.0.0/15\"` too"),
+        ("[client]\npool = \"198.18.0.0/15\"\nserve = [\"lo\"]", 3, "on `lo`"),
+        (
+            "[client]\npool = \"198.18.0.0/15\"\nserve = [\"a\", \"b\"]\n[gateway]\noutside = [\"a\"]\nexports = [\"10.0.0.1\"]",
+            3,
+            "arrive on `a`",
+        ),
         ("[client]\npool = \"127.0.0.0/8\"", 2, "/9 to /24"),
         ("[client]\npool = \"127.64.0.0/25\"", 2, "/9 to /24"),
         ("[client]\npool = \"127.64.0.1/10\"", 2, "write `127.64.0.0/10`"),
@@ -129,6 +193,15 @@ fn semantic_errors_have_a_line_and_advice() {
 }
 
 #[test]
+fn a_routed_pool_may_serve_others() {
+    let text = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"br-lan\", \"docker0\"]";
+    let client = Config::parse(text).expect(text).client.expect("client");
+    assert!(client.is_routed());
+    assert_eq!(client.serve, ["br-lan", "docker0"]);
+    assert!(!Config::parse("[client]").expect("defaults").client.expect("client").is_routed());
+}
+
+#[test]
 fn a_role_is_required() {
     assert!(refusal("mark = 1").contains("`[client]`, `[gateway]` or both"));
 }
@@ -147,8 +220,13 @@ proptest! {
         if let Ok(config) = Config::parse(&format!("[client]\npool = \"{pool}\"")) {
             let pool = config.client.expect("client").pool;
             let first = u32::from(pool.network());
-            prop_assert!(pool.network().is_loopback() && pool.broadcast().is_loopback());
-            prop_assert!(first >= u32::from(std::net::Ipv4Addr::new(127, 0, 2, 0)));
+            let routed = ["198.18.0.0/15", "100.64.0.0/10", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];
+            let routed = routed.iter().any(|net| {
+                net.parse::<ipnet::Ipv4Net>().expect("a prefix").contains(&pool)
+            });
+            let loopback = pool.network().is_loopback() && pool.broadcast().is_loopback();
+            let free = first >= u32::from(std::net::Ipv4Addr::new(127, 0, 2, 0));
+            prop_assert!(routed || loopback && free);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mapping;
+use crate::mapping::{self, Standing};
 use crate::path::Path;
 use crate::time::Time;
 
@@ -17,6 +17,8 @@ pub struct Mapping {
     pub names: Vec<String>,
     /// The paths to the host, in presentation form.
     pub paths: Vec<String>,
+    /// Those of several that did not answer and are avoided for the moment.
+    pub silent_paths: Vec<String>,
     /// Seconds until the last TTL told to an application ends; 0 if it has ended.
     pub expires_in_s: u64,
     /// How many flows use it.
@@ -39,10 +41,14 @@ impl Mapping {
     /// A mapping as it is at `now`.
     pub fn new(mapping: &mapping::Mapping, now: Time) -> Self {
         let live = mapping.is_live(now);
+        let paths = mapping.paths().paths();
+        let is_silent = |index: &usize| mapping.health().standing(*index, now) != Standing::Good;
+        let silent = (0..paths.len()).filter(is_silent);
         Self {
             address: mapping.addr(),
             names: mapping.names(),
-            paths: mapping.paths().paths().iter().map(Path::to_string).collect(),
+            paths: paths.iter().map(Path::to_string).collect(),
+            silent_paths: silent.map(|index| paths[index].to_string()).collect(),
             expires_in_s: mapping.expires().since(now).as_secs(),
             flows: mapping.flows(),
             state: if live { MappingState::Live } else { MappingState::Quarantined },
@@ -75,5 +81,20 @@ mod tests {
         let paths = vec!["203.0.113.1:100 192.168.0.2".to_owned()];
         assert_eq!(shown(3), (MappingState::Live, 7, paths.clone()));
         assert_eq!(shown(10), (MappingState::Quarantined, 0, paths));
+    }
+
+    #[test]
+    fn silent_paths_are_named() {
+        let pool = "127.64.0.0/10".parse().expect("a network");
+        let mappings = Mappings::new(pool, 10, Duration::from_secs(60));
+        let paths = ["203.0.113.1 192.168.0.2", "203.0.113.2 192.168.0.2"];
+        let paths = paths.iter().map(|path| path.parse().expect("a path")).collect();
+        let paths = PathSet::new(paths).expect("not empty");
+        let now = Time::from_millis(1);
+        mappings.map("b.example.", &paths, Duration::ZERO, now).expect("an address");
+        let mapping = &mappings.snapshot()[0];
+        assert!(Mapping::new(mapping, now).silent_paths.is_empty());
+        mapping.health().failed(1, now);
+        assert_eq!(Mapping::new(mapping, now).silent_paths, ["203.0.113.2:100 192.168.0.2"]);
     }
 }

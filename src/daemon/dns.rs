@@ -10,6 +10,7 @@ use crossbeam_channel::Receiver;
 
 use crate::config::Client;
 use crate::counters::{Counter, Counters};
+use crate::dns::emulation::Emulations;
 use crate::dns::hold::{Captured, Hold, Output, Settings, Surroundings};
 use crate::dns::packet::Packet;
 use crate::dns::{Class, Name, Policy, classify};
@@ -18,7 +19,7 @@ use crate::os::clock::Clock;
 use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
 use crate::os::network::Network;
-use crate::os::nfqueue::{Action, Batch, Options, Queue, Verdicts, Wake};
+use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::Addresses;
@@ -34,6 +35,7 @@ const MAX_ERRORS: u32 = 64;
 /// Sorts replies.
 pub(super) struct Sorter {
     pub(super) queue: DnsQueue,
+    pub(super) policy: Policy,
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Arc<Handover>,
     pub(super) stop: Arc<Stop>,
@@ -72,18 +74,18 @@ impl Sorter {
 
     /// The turn lasts until the verdict has been given.
     fn serve(&mut self) -> io::Result<()> {
-        let Self { queue, counters, handover, stop } = self;
+        let Self { queue, policy, counters, handover, stop } = self;
         let mut turn = None;
         queue.serve(|packet| {
             turn = Some(handover.turn());
-            if stop.requested() { Sorted::Pass } else { sort(packet, counters) }
+            if stop.requested() { Sorted::Pass } else { sort(packet, policy, counters) }
         })
     }
 }
 
-fn sort(packet: &[u8], counters: &Counters) -> Sorted {
+fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
     let class = match Packet::parse(packet) {
-        Ok(packet) => classify(packet.message(), Policy::default()),
+        Ok(packet) => classify(packet.message(), policy),
         Err(_) => Class::Pass(Counter::DnsMalformed),
     };
     match class {
@@ -116,7 +118,10 @@ pub(super) fn settings(client: &Client) -> Settings {
         max_mapped_ttl: client.answer_ttl.as_secs() as u32,
         // The configuration holds valid names only.
         private_zones: client.private_zones.iter().filter_map(|zone| zone.parse().ok()).collect(),
-        policy: Policy::default(),
+        policy: Policy {
+            emulations: Emulations::new(client.emulations.clone()),
+            ..Policy::default()
+        },
     }
 }
 
@@ -138,8 +143,9 @@ impl Surroundings for Around {
         }
     }
 
+    /// The pool is this host's, too.
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        self.network.is_own(addr)
+        self.network.is_own(addr) || self.mappings.pool().contains(&addr)
     }
 }
 
@@ -199,8 +205,8 @@ impl Holder {
                     let captured = Captured { id: packet.id, interface: packet.interface, octets };
                     hold.packet(captured, now, &mut self.around);
                 }
-                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
-                Err(None) => {}
+                Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
+                Err(_) => {}
             }
         }
         self.send(&verdicts);
@@ -217,7 +223,7 @@ impl Holder {
             match output {
                 Output::Lookup(key) => self.lookups.ask(key.clone()),
                 Output::Release { id, .. } => verdicts.plain(queue, *id, Action::Accept),
-                Output::Rewritten { id, octets } => {
+                Output::Rewritten { id, octets, .. } => {
                     if !verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets) {
                         self.counters.add(Counter::TooLong);
                     }

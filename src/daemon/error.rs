@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
+
 use crate::os::control::ServerError;
 use crate::os::state::FileError;
 
@@ -16,6 +18,8 @@ pub enum Error {
     TunnelPort(u16, io::Error),
     /// The pool's route could not be set.
     Route(io::Error),
+    /// The pool shares addresses with a network of this host.
+    PoolTaken(Ipv4Net, Ipv4Net),
     /// A kernel setting could not be changed.
     Setting(String, io::Error),
     /// The state directory does not exist and could not be made.
@@ -52,6 +56,11 @@ impl fmt::Display for Error {
                 write!(f, "UDP port {port} is taken: {error}: `ss -ulpn` shows by whom")
             }
             Self::Route(error) => write!(f, "setting the route of the pool: {error}"),
+            Self::PoolTaken(pool, net) => write!(
+                f,
+                "the pool {pool} shares addresses with this host's network {net}: set another `pool` \
+                 under [client] and load the rules again"
+            ),
             Self::Setting(name, error) => {
                 write!(f, "setting {name}: {error}: set it with `sysctl -w` before natttd starts")
             }

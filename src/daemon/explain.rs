@@ -19,7 +19,7 @@ use super::report::{Report, client_flow};
 const MAX_FLOWS: usize = 100;
 
 pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
-    let Some(client) = &report.config.client else {
+    let (Some(client), Some(role)) = (&report.config.client, &report.roles.client) else {
         return error(
             "this daemon has no client role, so names mean nothing to it: ask on a client",
         );
@@ -36,7 +36,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
         Ok(judgements) => judgements,
         Err(wrong) => return error(wrong),
     };
-    let mappings = &report.mappings;
+    let mappings = role.mappings();
     let answered = subject.addresses.iter().find_map(|addr| mappings.lookup(*addr));
     let mapping = answered.or_else(|| named(mappings, &name));
     let now = report.clock.now();

@@ -4,8 +4,8 @@
 use log::info;
 
 use super::Error;
-use crate::config::Gateway;
-use crate::doctor;
+use crate::config::{Config, Gateway};
+use crate::doctor::{self, Finding};
 use crate::os::sysctl::{self, Changed};
 use crate::tunnel::Addresses;
 
@@ -26,9 +26,13 @@ fn enable_on(interface: &str) -> Result<Option<Changed>, Error> {
 }
 
 /// What is missing, and how to set it.
-pub(super) fn advice(gateway: Option<&Gateway>, own: &impl Addresses) -> Option<String> {
-    let finding = doctor::not_forwarding(gateway?, |addr| own.is_own(addr), forwards)?;
-    Some(format!("{}: {}", finding.what, finding.fix))
+pub(super) fn advice(config: &Config, own: &impl Addresses) -> Vec<String> {
+    let client = config.client.as_ref().and_then(|client| doctor::not_serving(client, forwards));
+    let is_own = |addr| own.is_own(addr);
+    let gateway = config.gateway.as_ref();
+    let gateway = gateway.and_then(|gateway| doctor::not_forwarding(gateway, is_own, forwards));
+    let text = |finding: Finding| format!("{}: {}", finding.what, finding.fix);
+    client.into_iter().chain(gateway).map(text).collect()
 }
 
 /// One that is not there is not what is missing.

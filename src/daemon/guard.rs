@@ -1,6 +1,7 @@
 //! The pool fails closed: its route is open only while the rules that guard it are loaded, and
 //! whole. The gateway does, too: it decapsulates only then.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,6 +23,14 @@ pub(super) struct Guard {
     pool: Option<(Ipv4Net, PoolRoute)>,
     seen: Mutex<Seen>,
     loaded: AtomicBool,
+}
+
+/// What came of a look at the rules.
+pub(super) struct Checked {
+    /// Their table is another one than before: nft's sets are then empty.
+    pub(super) another_table: bool,
+    /// Whether the route is as it should be.
+    pub(super) route: io::Result<()>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +65,8 @@ impl Guard {
         self.loaded.load(Relaxed)
     }
 
-    /// Looks at the rules and sets the route accordingly. `true` if the rules are newly loaded,
-    /// also when they were before: nft's sets are then empty.
-    pub(super) fn check(&self) -> Result<bool, Error> {
+    /// Looks at the rules and sets the route accordingly.
+    pub(super) fn check(&self) -> Checked {
         let before = self.seen();
         let now = self.look(&before.status.expected);
         let open = now.status.state == RulesState::Loaded;
@@ -66,10 +74,9 @@ impl Guard {
         if now.status != before.status {
             self.report(&now.status);
         }
-        let anew = now != before;
+        let another_table = now.table != before.table;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        self.set_route(open)?;
-        Ok(anew && open)
+        Checked { another_table, route: self.set_route(open) }
     }
 
     fn seen(&self) -> Seen {
@@ -82,10 +89,10 @@ impl Guard {
         Seen { status: tables::status(&loaded, expected), table }
     }
 
-    fn set_route(&self, open: bool) -> Result<(), Error> {
+    fn set_route(&self, open: bool) -> io::Result<()> {
         let Some((pool, when_open)) = self.pool else { return Ok(()) };
         let route = if open { when_open } else { PoolRoute::Closed };
-        route::set(pool, route).map_err(Error::Route)
+        route::set(pool, route)
     }
 
     fn report(&self, status: &RulesStatus) {
@@ -119,7 +126,7 @@ impl Guard {
     /// waiting for the rules to drop them.
     pub(super) fn close(&self) {
         if let Err(error) = self.set_route(false) {
-            log::warn!("{error}");
+            log::warn!("{}", Error::Route(error));
         }
     }
 }

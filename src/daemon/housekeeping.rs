@@ -1,7 +1,5 @@
 //! What happens once a second, or when the kernel says that something changed.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,28 +11,28 @@ use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::events::Events;
 use crate::os::network::Network;
-use crate::os::{sets, state};
-use crate::path::Hop;
+use crate::os::sets::{Contents, Sets};
 
 use super::guard::Guard;
 use super::notices::Notices;
 use super::pulse::Watchdog;
 use super::repair::Repair;
+use super::repeated::Repeated;
+use super::saved::SavePlan;
 use super::stop::Stop;
 use super::{Error, Roles};
 
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Without events (a firewall that nf_tables does not know of), rules are looked at this often.
 const CHECK_RULES: Duration = Duration::from_secs(30);
-/// While they are not as they should be, this often: iptables' tables are loaded one by one, and a
-/// look in between may be wrong.
+/// While they, or the pool's route, are not as they should be, this often: iptables' tables are loaded
+/// one by one, and a look in between may be wrong.
 const CHECK_BAD_RULES: Duration = Duration::from_secs(1);
 /// Rules that could not be loaded when they were asked for are asked for again after this time.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Housekeeping {
     pub(super) roles: Arc<Roles>,
-    pub(super) mappings: Arc<Mappings>,
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
@@ -42,23 +40,22 @@ pub(super) struct Housekeeping {
     pub(super) flavour: Flavour,
     pub(super) routing: Events,
     pub(super) firewall: Events,
-    pub(super) mappings_file: PathBuf,
     pub(super) stop: Arc<Stop>,
     pub(super) watchdog: Watchdog,
     pub(super) repair: Repair,
 }
 
-/// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
-const SAVE_TIMES: Duration = Duration::from_secs(60);
-
 /// What was done up to when, by generation of the mapping table or time since the start.
 #[derive(Default)]
 struct Progress {
-    saved: u64,
-    saved_addresses: u64,
-    saved_at: Duration,
+    saving: Option<SavePlan>,
     filled: Option<u64>,
+    sets: Sets,
+    filling: Repeated,
+    addresses: Repeated,
+    route: Repeated,
     evicted: u64,
+    rerouted: u64,
     rules_checked: Duration,
     repair_asked: Option<Duration>,
     ticked: Duration,
@@ -66,16 +63,13 @@ struct Progress {
 }
 
 impl Housekeeping {
-    /// Goes on until a stop is requested; then it saves what outlives the daemon.
-    pub(super) fn run(&self) -> Result<(), Error> {
-        let mut progress = Progress {
-            saved: self.mappings.generation(),
-            saved_addresses: self.mappings.address_generation(),
-            ..Progress::default()
-        };
+    /// Goes on until a stop is requested. However it ends, the plan goes with it, and so the mapping
+    /// table is saved.
+    pub(super) fn run(&self, saving: Option<SavePlan>) -> Result<(), Error> {
+        let mut progress = Progress { saving, ..Progress::default() };
         while !self.stop.requested() {
             self.wait()?;
-            self.changes(&mut progress)?;
+            self.changes(&mut progress);
             let uptime = self.clock.now().since(self.clock.started());
             if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
                 progress.ticked = uptime;
@@ -83,7 +77,6 @@ impl Housekeeping {
                 self.watchdog.feed();
             }
         }
-        self.save(&mut progress);
         Ok(())
     }
 
@@ -99,23 +92,24 @@ impl Housekeeping {
         }
     }
 
-    fn changes(&self, progress: &mut Progress) -> Result<(), Error> {
-        if self.routing.any()
-            && let Err(error) = self.network.refresh()
-        {
-            log::warn!("reading this host's addresses: {error}");
+    fn changes(&self, progress: &mut Progress) {
+        if self.routing.any() || progress.addresses.failing() {
+            progress.addresses.done("reading this host's addresses", self.network.refresh());
         }
         let uptime = self.clock.now().since(self.clock.started());
-        let interval = if self.guard.loaded() { CHECK_RULES } else { CHECK_BAD_RULES };
+        let good = self.guard.loaded() && !progress.route.failing();
+        let interval = if good { CHECK_RULES } else { CHECK_BAD_RULES };
         let due = uptime.saturating_sub(progress.rules_checked) >= interval;
         if self.firewall.any() || due {
             progress.rules_checked = uptime;
-            if self.guard.check()? {
+            let checked = self.guard.check();
+            if checked.another_table {
                 progress.filled = None;
+                progress.sets.forget();
             }
+            progress.route.done("setting the route of the pool", checked.route);
             self.repair_rules(uptime, progress);
         }
-        Ok(())
     }
 
     /// Asks for the rules at once when they go, and now and then while they are away.
@@ -130,19 +124,22 @@ impl Housekeeping {
 
     fn tick(&self, progress: &mut Progress) {
         let now = self.clock.now();
-        let mut evicted = 0;
+        let (mut evicted, mut rerouted) = (0, 0);
         if let Some(client) = &self.roles.client {
             client.expire(now);
             evicted += client.evicted();
+            rerouted = client.rerouted_flows();
             for keepalive in client.keepalives(now) {
-                match keepalive.lease.send(keepalive.to, &keepalive.payload) {
+                match self.network.send(&keepalive) {
                     Ok(()) => self.counters.add(Counter::KeepalivesSent),
                     Err(error) => log::debug!("keepalive to {}: {error}", keepalive.to),
                 }
             }
-            self.mappings.expire(now);
-            self.fill_sets(progress);
-            self.save_if_due(progress);
+            client.mappings().expire(now);
+            self.fill_sets(client.mappings(), progress);
+            if let Some(saving) = &mut progress.saving {
+                saving.tick(client.mappings(), progress.ticked);
+            }
         }
         if let Some(gateway) = &self.roles.gateway {
             gateway.expire(now);
@@ -150,52 +147,28 @@ impl Housekeeping {
         }
         self.counters.add_many(Counter::FlowsEvicted, evicted - progress.evicted);
         progress.evicted = evicted;
+        self.counters.add_many(Counter::FlowsRerouted, rerouted - progress.rerouted);
+        progress.rerouted = rerouted;
         for notice in progress.notices.due(&self.counters, progress.ticked) {
             log::warn!("{notice}");
         }
     }
 
     /// The sets are for people and for other rules to read; nothing of ours depends on them.
-    fn fill_sets(&self, progress: &mut Progress) {
-        let generation = self.mappings.address_generation();
+    fn fill_sets(&self, mappings: &Mappings, progress: &mut Progress) {
+        let generation = mappings.address_generation();
         let loaded = self.guard.status().found.is_some();
         if self.flavour != Flavour::Nft || !loaded || progress.filled == Some(generation) {
             return;
         }
-        let mappings = self.mappings.snapshot();
-        let mapped: Vec<_> = mappings.iter().map(|mapping| mapping.addr()).collect();
-        let gateways: BTreeSet<Hop> = mappings
-            .iter()
-            .flat_map(|mapping| mapping.paths().paths().iter().map(|path| path.first()))
-            .collect();
-        match sets::fill(&mapped, &gateways.into_iter().collect::<Vec<_>>()) {
-            Ok(()) => progress.filled = Some(generation),
-            Err(error) => log::debug!("filling the sets of the firewall table: {error}"),
-        }
-    }
-
-    /// A new address is saved at once, newer times of old ones now and then.
-    fn save_if_due(&self, progress: &mut Progress) {
-        let changed = self.mappings.address_generation() != progress.saved_addresses;
-        if changed || progress.ticked.saturating_sub(progress.saved_at) >= SAVE_TIMES {
-            self.save(progress);
-        }
-    }
-
-    fn save(&self, progress: &mut Progress) {
-        progress.saved_addresses = self.mappings.address_generation();
-        progress.saved_at = progress.ticked;
-        let generation = self.mappings.generation();
-        if generation == progress.saved {
-            return;
-        }
-        match state::save(&self.mappings_file, &self.mappings.to_state().to_json()) {
-            Ok(()) => progress.saved = generation,
-            // A full disk must not fill the log too: once a change, not once a second.
-            Err(error) => {
-                log::error!("{error}; mapped addresses may change with the next restart");
-                progress.saved = generation;
-            }
-        }
+        let mappings = mappings.snapshot();
+        let paths = mappings.iter().flat_map(|mapping| mapping.paths().paths());
+        let contents = Contents {
+            mapped: mappings.iter().map(|mapping| mapping.addr()).collect(),
+            gateways: paths.map(|path| path.first()).collect(),
+        };
+        let filled = progress.sets.fill(contents);
+        progress.filled = filled.is_ok().then_some(generation);
+        progress.filling.done("filling the sets of nft's table", filled);
     }
 }

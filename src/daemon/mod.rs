@@ -7,9 +7,11 @@
 //! | dns | classifies DNS replies (client role) |
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
-//! | housekeeping | expires, keeps alive, saves, watches over rules and routes |
+//! | keeper | keeps the flows in a file |
+//! | housekeeping | expires, keeps alive, watches over rules and routes |
+//! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
-//! | signals | asks the others to stop on SIGTERM and SIGINT |
+//! | signals | asks the others to stop on SIGTERM and SIGINT; survives SIGHUP |
 //! | main | starts the others and waits for their end |
 
 mod dns;
@@ -19,23 +21,25 @@ mod explain;
 mod forwarding;
 mod guard;
 mod housekeeping;
+mod keeper;
 pub mod log;
 mod notices;
 mod pulse;
 mod repair;
+mod repeated;
 mod report;
 mod roles;
+mod saved;
+mod signals;
 mod stop;
 mod worker;
 
 use std::io;
 use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use ::log::{info, warn};
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 pub use error::Error;
@@ -43,39 +47,39 @@ pub use roles::Roles;
 
 use crate::config::{self, Config};
 use crate::counters::Counters;
-use crate::mapping::{Mappings, State};
+use crate::dns::Policy;
+use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::control::{GROUP, Server};
 use crate::os::dnsqueue::DnsQueue;
 use crate::os::events::Events;
+use crate::os::limits;
 use crate::os::lookup::Lookups;
 use crate::os::network::Network;
 use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
-use crate::os::{limits, state};
 
 use drops::Drops;
 use guard::Guard;
 use housekeeping::Housekeeping;
+use keeper::Keeper;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
+use saved::SavePlan;
 use stop::Stop;
 use worker::Worker;
 
 /// Packets that the kernel holds for one data queue.
 const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
-/// File of the mapping table in the state directory.
-const MAPPINGS_FILE: &str = "mappings.json";
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Error> {
-    let daemon = Daemon::prepare(config)?;
-    let signals = Signals::new([SIGTERM, SIGINT]).map_err(|e| Error::System("signals", e))?;
-    daemon.run(signals)
+    let signals = signals::catch()?;
+    Daemon::prepare(config)?.run(signals)
 }
 
 /// Everything that threads share, made before any of them starts.
@@ -85,15 +89,15 @@ struct Daemon {
     queues: Vec<Queue>,
     dns: Option<(DnsQueue, Queue)>,
     server: Server,
+    keeper: Keeper,
     _tunnel_port: Option<UdpSocket>,
-    _early_demux: Option<Changed>,
-    _forwarding: Vec<Changed>,
+    /// Settings of the kernel, put back when the daemon ends.
+    _changed: Vec<Changed>,
 }
 
 #[derive(Clone)]
 struct Shared {
     roles: Arc<Roles>,
-    mappings: Arc<Mappings>,
     network: Network,
     guard: Arc<Guard>,
     counters: Arc<Counters>,
@@ -101,15 +105,20 @@ struct Shared {
     clock: Clock,
     stop: Arc<Stop>,
     pulses: Arc<Pulses>,
+    /// Used when flows were opened.
+    fresh_flows: Arc<Wake>,
 }
 
 impl Daemon {
     fn prepare(config: Config) -> Result<Self, Error> {
         let clock = Clock::start();
         let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
+        make_state_dir(&config)?;
         let network = network(&config)?;
-        let mappings = Arc::new(load_mappings(&config, clock)?);
-        let roles = Arc::new(Roles::new(&config, &network, &mappings));
+        pool_is_free(&config, &network)?;
+        let client = config.client.as_ref();
+        let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
+        let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues
             .data()
@@ -118,7 +127,6 @@ impl Daemon {
         let dns = config.client.as_ref().map(|_| bind_dns(&config)).transpose()?;
         let shared = Shared {
             roles,
-            mappings,
             network,
             guard: Arc::new(Guard::new(&config)),
             counters: Arc::default(),
@@ -126,11 +134,13 @@ impl Daemon {
             clock,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
+            fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
+        let keeper = Keeper::restore(Arc::clone(&shared.roles), clock, &config.daemon.state_dir);
         Ok(Self {
+            keeper,
             _tunnel_port: own_tunnel_port(&config)?,
-            _early_demux: no_early_demux(&config)?,
-            _forwarding: forwarding::enable(config.gateway.as_ref())?,
+            _changed: changed_settings(&config)?,
             config,
             shared,
             queues,
@@ -140,16 +150,20 @@ impl Daemon {
     }
 
     fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { config, shared, queues, dns, server, _tunnel_port, _early_demux, _forwarding } =
-            self;
+        let Self { config, shared, queues, dns, server, keeper, _tunnel_port, _changed } = self;
         let handle = signals.handle();
         let mut threads = Vec::new();
-        let started = shared.start(&config, queues, dns, server, signals, &mut threads);
+        let keeper = Arc::new(Mutex::new(keeper));
+        let started = shared
+            .keeper(&keeper, &mut threads)
+            .and_then(|()| shared.start(&config, queues, dns, server, signals, &mut threads));
         if started.is_err() {
             shared.stop.request();
         }
         let result = started.and(join(threads)).and(shared.stop.failure().map_or(Ok(()), Err));
         handle.close();
+        // Only now that no worker opens flows.
+        keeper.lock().unwrap_or_else(PoisonError::into_inner).save();
         // Only now that housekeeping, which may open it, has ended.
         shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
@@ -171,16 +185,18 @@ impl Shared {
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
-        self.guard.check()?;
-        threads.push(self.spawn("housekeeping", move || housekeeping.run())?);
+        self.guard.check().route.map_err(Error::Route)?;
+        let saving = self.saver(config, threads)?;
+        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), server)?);
         for queue in queues {
             threads.push(self.worker(config, queue)?);
         }
-        if let (Some(client), Some((sorter, holder))) = (&config.client, dns) {
-            self.dns(config, (sorter, holder), client, threads)?;
+        if let (Some(client), Some(queues), Some(role)) = (&config.client, dns, &self.roles.client)
+        {
+            self.dns(config, queues, client, Arc::clone(role.mappings()), threads)?;
         }
-        if let Some(advice) = forwarding::advice(config.gateway.as_ref(), &self.network) {
+        for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
         }
         info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles);
@@ -188,12 +204,18 @@ impl Shared {
         self.signals(signals)
     }
 
+    fn keeper(&self, keeper: &Arc<Mutex<Keeper>>, threads: &mut Vec<Thread>) -> Result<(), Error> {
+        let (keeper, stop) = (Arc::clone(keeper), Arc::clone(&self.stop));
+        let wake = Arc::clone(&self.fresh_flows);
+        let run = move || keeper.lock().unwrap_or_else(PoisonError::into_inner).run(&stop, &wake);
+        threads.push(self.spawn("keeper", run)?);
+        Ok(())
+    }
+
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, mappings, network, guard, counters, clock, stop, pulses, .. } =
-            self.clone();
+        let Self { roles, network, guard, counters, clock, stop, pulses, .. } = self.clone();
         Ok(Housekeeping {
             roles,
-            mappings,
             network,
             guard,
             counters,
@@ -201,17 +223,25 @@ impl Shared {
             flavour: config.firewall,
             routing: Events::routing().map_err(|e| Error::System("watching routes", e))?,
             firewall: Events::firewall().map_err(|e| Error::System("watching rules", e))?,
-            mappings_file: mappings_file(config),
             stop,
             watchdog: Watchdog::new(pulses),
             repair: Repair::of_service(),
         })
     }
 
+    fn saver(&self, config: &Config, threads: &mut Vec<Thread>) -> Result<Option<SavePlan>, Error> {
+        let Some(client) = &self.roles.client else { return Ok(None) };
+        let (plan, saver) = saved::new(Arc::clone(client.mappings()), config);
+        threads.push(self.spawn("saver", move || {
+            saver.run();
+            Ok(())
+        })?);
+        Ok(Some(plan))
+    }
+
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, mappings, network, guard, counters, drops, clock, stop, .. } =
-            self.clone();
-        let report = Report { config, roles, mappings, network, guard, counters, drops, clock };
+        let Self { roles, network, guard, counters, drops, clock, stop, .. } = self.clone();
+        let report = Report { config, roles, network, guard, counters, drops, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -223,7 +253,9 @@ impl Shared {
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
-        let worker = Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse };
+        let keeper = Arc::clone(&self.fresh_flows);
+        let worker =
+            Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse, keeper };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 
@@ -233,14 +265,17 @@ impl Shared {
         config: &Config,
         (sorter, holder): (DnsQueue, Queue),
         client: &config::Client,
+        mappings: Arc<Mappings>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { mappings, network, counters, clock, stop, .. } = self.clone();
+        let Self { network, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
+        let settings = dns::settings(client);
+        let policy = settings.policy.clone();
         let (number, around) = (holder.number(), dns::Around { mappings, network });
         let holder = dns::Holder {
             queue: holder,
@@ -248,7 +283,7 @@ impl Shared {
             answers,
             wake,
             around,
-            settings: dns::settings(client),
+            settings,
             counters,
             handover: Arc::clone(&handover),
             clock,
@@ -260,19 +295,19 @@ impl Shared {
             asker.run();
             Ok(())
         })?);
-        self.sorter(sorter, config.queues.dns(), handover)
+        self.sorter((sorter, config.queues.dns()), policy, handover)
     }
 
     /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
     fn sorter(
         &self,
-        queue: DnsQueue,
-        number: u16,
+        (queue, number): (DnsQueue, u16),
+        policy: Policy,
         handover: Arc<dns::Handover>,
     ) -> Result<(), Error> {
         let Self { counters, stop, .. } = self.clone();
         let failure = FailAtEnd("dns", Arc::clone(&stop));
-        let mut sorter = dns::Sorter { queue, counters, handover, stop };
+        let mut sorter = dns::Sorter { queue, policy, counters, handover, stop };
         self.spawn("dns", move || {
             let FailAtEnd(_, stop) = &failure;
             if let Err(error) = sorter.run() {
@@ -287,9 +322,7 @@ impl Shared {
     fn signals(&self, mut signals: Signals) -> Result<(), Error> {
         let stop = Arc::clone(&self.stop);
         self.spawn("signals", move || {
-            if signals.forever().next().is_some() {
-                notify(&[sd_notify::NotifyState::Stopping]);
-            }
+            signals::until_stop(&mut signals);
             stop.request();
             Ok(())
         })?;
@@ -372,9 +405,22 @@ fn network(config: &Config) -> Result<Network, Error> {
         .map_err(|e| Error::System("reading this host's addresses", e))
 }
 
+/// A pool that others can send to must not be somebody's network.
+fn pool_is_free(config: &Config, network: &Network) -> Result<(), Error> {
+    let routed = config.client.as_ref().filter(|client| client.is_routed());
+    let clash = routed.and_then(|client| Some((client.pool, network.clash(client.pool)?)));
+    clash.map_or(Ok(()), |(pool, net)| Err(Error::PoolTaken(pool, net)))
+}
+
 fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
     let own = |port| ports::own(port).map_err(|e| Error::TunnelPort(port, e));
     config.gateway.as_ref().map(|gateway| own(gateway.port)).transpose()
+}
+
+fn changed_settings(config: &Config) -> Result<Vec<Changed>, Error> {
+    let mut changed = forwarding::enable(config.gateway.as_ref())?;
+    changed.extend(no_early_demux(config)?);
+    Ok(changed)
 }
 
 /// Second line of defence behind the owned outer ports (see [`crate::os::ports`]).
@@ -386,35 +432,9 @@ fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
     }
 }
 
-fn mappings_file(config: &Config) -> PathBuf {
-    config.daemon.state_dir.join(MAPPINGS_FILE)
-}
-
-/// The mapping table as it was saved. A file that cannot be read never keeps the daemon from
-/// starting: it is set aside.
-fn load_mappings(config: &Config, clock: Clock) -> Result<Mappings, Error> {
-    let Some(client) = &config.client else {
-        let nothing = ipnet::Ipv4Net::default();
-        return Ok(Mappings::new(nothing, 0, Default::default()));
-    };
-    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
+fn make_state_dir(config: &Config) -> Result<(), Error> {
     let directory = &config.daemon.state_dir;
-    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
-    let file = mappings_file(config);
-    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
-    match State::from_json(&json) {
-        Ok(saved) => {
-            let skipped = mappings.restore(saved, clock.now());
-            if let Some(reason) = skipped.first_reason {
-                warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
-            }
-        }
-        Err(error) => {
-            let aside = state::set_aside(&file).map_err(Error::State)?;
-            warn!("{}: {error}; moved to {}", file.display(), aside.display());
-        }
-    }
-    Ok(mappings)
+    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))
 }
 
 /// Tells systemd, if it started us.

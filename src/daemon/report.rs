@@ -7,7 +7,6 @@ use crate::control::{
     Endpoint, Ends, Flow, Leg, Mapping, Queue, Reply, Request, Role, Status, Traffic, Usage,
 };
 use crate::counters::Counters;
-use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::network::Network;
 use crate::time::Time;
@@ -27,7 +26,6 @@ const MAX_FLOWS: usize = 100_000;
 pub(super) struct Report {
     pub(super) config: Config,
     pub(super) roles: Arc<Roles>,
-    pub(super) mappings: Arc<Mappings>,
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
@@ -47,7 +45,7 @@ impl Report {
     }
 
     fn status(&self) -> Status {
-        let Roles { client, gateway } = &*self.roles;
+        let Roles { client, gateway, .. } = &*self.roles;
         let roles =
             [client.as_ref().map(|_| Role::Client), gateway.as_ref().map(|_| Role::Gateway)];
         Status {
@@ -60,12 +58,11 @@ impl Report {
             queues: self.queues(),
             mappings: client
                 .as_ref()
-                .map(|_| Usage { count: self.mappings.len(), cap: self.mappings.cap() }),
+                .map(|client| client.mappings())
+                .map(|mappings| Usage { count: mappings.len(), cap: mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
-            warnings: forwarding::advice(self.config.gateway.as_ref(), &self.network)
-                .into_iter()
-                .collect(),
+            warnings: forwarding::advice(&self.config, &self.network),
         }
     }
 
@@ -83,10 +80,8 @@ impl Report {
 
     fn mappings(&self) -> Vec<Mapping> {
         let now = self.clock.now();
-        let mut mappings: Vec<_> =
-            self.mappings.snapshot().iter().map(|mapping| Mapping::new(mapping, now)).collect();
-        mappings.sort_by_key(|mapping| mapping.address);
-        mappings
+        let mappings = self.roles.client.as_ref().map(|client| client.mappings().snapshot());
+        mappings.iter().flatten().map(|mapping| Mapping::new(mapping, now)).collect()
     }
 
     fn flows(&self, limit: usize) -> Reply {

@@ -1,6 +1,10 @@
 //! The two roles of one daemon, as the workers see them.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
 
 use crate::config::{self, Config};
 use crate::counters::Counter;
@@ -8,7 +12,7 @@ use crate::mapping::Mappings;
 use crate::os::network::Network;
 use crate::os::nfqueue::Hook;
 use crate::time::Time;
-use crate::tunnel::{Client, Fate, Front, Gateway, client, gateway};
+use crate::tunnel::{Client, Fate, Front, Gateway, Origin, Saved, client, gateway};
 
 /// Either role, or both. Shared by all threads.
 pub struct Roles {
@@ -16,19 +20,55 @@ pub struct Roles {
     pub client: Option<Client<Network>>,
     /// Hosts behind this host are reached from outside.
     pub gateway: Option<Gateway<Network>>,
+    /// The pool, if hosts are served.
+    served_pool: Option<Ipv4Net>,
 }
 
 impl Roles {
-    /// The roles that the configuration names, without flows.
-    pub fn new(config: &Config, network: &Network, mappings: &Arc<Mappings>) -> Self {
-        let client = config.client.as_ref().map(|client| {
-            Client::new(client_settings(client), network.clone(), Arc::clone(mappings))
+    /// The roles that the configuration names, without flows. The client's needs mapped addresses.
+    pub fn new(config: &Config, network: &Network, mappings: Option<Mappings>) -> Self {
+        let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
+            Client::new(client_settings(client), network.clone(), Arc::new(mappings))
         });
         let gateway = config
             .gateway
             .as_ref()
             .map(|gateway| Gateway::new(gateway_settings(gateway), network.clone()));
-        Self { client, gateway }
+        let client_config = config.client.as_ref();
+        let served_pool = client_config.filter(|c| !c.serve.is_empty()).map(|c| c.pool);
+        Self { client, gateway, served_pool }
+    }
+
+    /// Takes saved flows back, and says how many could be. `slack`: how old what was saved may be.
+    pub(super) fn restore(&self, flows: Vec<Saved>, slack: Duration, now: Time) -> usize {
+        let restored =
+            flows.into_iter().filter(|flow| match (flow.clone(), &self.client, &self.gateway) {
+                (Saved::Client(flow), Some(client), _) => client.restore(flow, slack, now),
+                (Saved::Gateway(flow), _, Some(gateway)) => gateway.restore(flow, slack, now),
+                _ => false,
+            });
+        restored.count()
+    }
+
+    /// Whether flows were opened since this was last asked.
+    pub(super) fn any_fresh(&self) -> bool {
+        let client = self.client.as_ref().is_some_and(Client::any_fresh);
+        let gateway = self.gateway.as_ref().is_some_and(Gateway::any_fresh);
+        client || gateway
+    }
+
+    /// The flows that were opened since the last look.
+    pub(super) fn fresh(&self) -> Vec<Saved> {
+        let client = self.client.iter().flat_map(Client::fresh).map(Saved::Client);
+        let gateway = self.gateway.iter().flat_map(Gateway::fresh).map(Saved::Gateway);
+        client.chain(gateway).collect()
+    }
+
+    /// All flows.
+    pub(super) fn saved(&self) -> Vec<Saved> {
+        let client = self.client.iter().flat_map(Client::saved).map(Saved::Client);
+        let gateway = self.gateway.iter().flat_map(Gateway::saved).map(Saved::Gateway);
+        client.chain(gateway).collect()
     }
 
     /// A queued packet's fate. Where it was queued tells which role it is for, and which way; the
@@ -41,12 +81,43 @@ impl Roles {
         now: Time,
     ) -> Fate {
         match (hook, &self.client, &self.gateway) {
-            (Hook::Output, Some(client), _) => client.outgoing(packet, front, now),
-            (Hook::Input, Some(client), _) => client.incoming(packet, now),
+            (Hook::Output, Some(client), _) => client.outgoing(packet, Origin::Here, front, now),
+            (Hook::Input, Some(client), _) => client.incoming(packet, Origin::Here, now),
+            (Hook::Prerouting, Some(client), _) if self.is_to_pool(packet) => {
+                client.outgoing(packet, Origin::Served, front, now)
+            }
             (Hook::Prerouting, _, Some(gateway)) => gateway.incoming(packet, interface, now),
-            (Hook::Postrouting, _, Some(gateway)) => gateway.outgoing(packet, front, now),
+            (Hook::Postrouting, client, gateway) => {
+                self.leaving((client.as_ref(), gateway.as_ref()), packet, front, now)
+            }
             _ => Fate::Dropped(Counter::UnexpectedHook),
         }
+    }
+
+    /// Both roles have packets that leave: those to served hosts are the client's. What is no
+    /// flow's of it was not touched.
+    fn leaving(
+        &self,
+        roles: (Option<&Client<Network>>, Option<&Gateway<Network>>),
+        packet: &mut [u8],
+        front: &mut Front,
+        now: Time,
+    ) -> Fate {
+        let (client, gateway) = roles;
+        let client = client.filter(|_| self.served_pool.is_some());
+        let fate = client.map(|client| client.incoming(packet, Origin::Served, now));
+        match (fate, gateway) {
+            (Some(fate @ Fate::Decapsulated { .. }), _) | (Some(fate), None) => fate,
+            (_, Some(gateway)) => gateway.outgoing(packet, front, now),
+            (None, None) => Fate::Dropped(Counter::UnexpectedHook),
+        }
+    }
+
+    fn is_to_pool(&self, packet: &[u8]) -> bool {
+        const DESTINATION: usize = 16;
+        let destination = packet.get(DESTINATION..).and_then(|rest| rest.first_chunk::<4>());
+        let destination = destination.map(|octets| Ipv4Addr::from(*octets));
+        self.served_pool.zip(destination).is_some_and(|(pool, addr)| pool.contains(&addr))
     }
 }
 

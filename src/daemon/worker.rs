@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::counters::{Counter, Counters};
 use crate::os::clock::Clock;
-use crate::os::nfqueue::{Action, Batch, Hook, Packet, Queue, Verdicts};
+use crate::os::nfqueue::{Action, Batch, Hook, NoPacket, Packet, Queue, Verdicts, Wake};
 use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
@@ -29,6 +29,8 @@ pub(super) struct Worker {
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
     pub(super) pulse: Pulse,
+    /// Wakes whoever keeps new flows.
+    pub(super) keeper: Arc<Wake>,
 }
 
 impl Worker {
@@ -53,11 +55,14 @@ impl Worker {
         for packet in batch.packets() {
             match packet {
                 Ok(packet) => self.judge(packet, &mut front, &mut verdicts, now),
-                Err(Some(_)) => self.counters.add(Counter::VerdictRefused),
-                Err(None) => {}
+                Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
+                Err(_) => {}
             }
         }
         self.counters.add_many(Counter::VerdictRefused, self.queue.send(&verdicts));
+        if self.roles.any_fresh() {
+            self.keeper.wake();
+        }
     }
 
     fn judge<'b>(
@@ -77,7 +82,6 @@ impl Worker {
         } else {
             self.roles.process((hook, interface), bytes, front, now)
         };
-        self.counters.add(fate.counter());
         if let Fate::Rejected(reason) | Fate::Dropped(reason) = fate {
             self.drops.note(bytes, reason, now);
         }
@@ -87,7 +91,7 @@ impl Worker {
         let fits = match fate {
             Fate::Encapsulated(_) => {
                 // A reply on its way out already belongs to a marked connection.
-                let mark = mark.filter(|_| hook == Hook::Output);
+                let mark = mark.filter(|_| hook != Hook::Postrouting);
                 verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes)
             }
             Fate::Decapsulated { skip, .. } => {
@@ -108,8 +112,6 @@ impl Worker {
                 true
             }
         };
-        if !fits {
-            self.counters.add(Counter::TooLong);
-        }
+        self.counters.add(if fits { fate.counter() } else { Counter::TooLong });
     }
 }

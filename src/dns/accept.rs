@@ -48,7 +48,17 @@ pub fn acceptable(
     if let Some(addr) = hops.chain([path.host()]).find(|&addr| !may_be_a_host(addr)) {
         return Err(Refusal::NoHost(addr));
     }
-    match path.first().addr {
+    acceptable_first(path.first().addr, private_allowed, is_own)
+}
+
+/// Whether an address may be that of the outermost NAT box.
+pub(super) fn acceptable_first(
+    addr: Ipv4Addr,
+    private_allowed: bool,
+    is_own: impl Fn(Ipv4Addr) -> bool,
+) -> Result<(), Refusal> {
+    match addr {
+        addr if !may_be_a_host(addr) => Err(Refusal::NoHost(addr)),
         addr if is_own(addr) => Err(Refusal::OwnFirstHop(addr)),
         addr if is_private(addr) && !private_allowed => Err(Refusal::PrivateFirstHop(addr)),
         _ => Ok(()),
@@ -57,13 +67,13 @@ pub fn acceptable(
 
 /// Neither 0/8, 127/8 nor 169.254/16 (RFC 6890), nor 224/4 (RFC 5771), 240/4 (RFC 1112 §4) or the
 /// broadcast address. Documentation ranges are ordinary: nothing routes them, nothing breaks.
-fn may_be_a_host(addr: Ipv4Addr) -> bool {
+pub(super) fn may_be_a_host(addr: Ipv4Addr) -> bool {
     let [first, ..] = addr.octets();
     !matches!(first, 0 | 127 | 224..=255) && !addr.is_link_local()
 }
 
 /// RFC 1918, and the shared space of carrier-grade NATs (RFC 6598).
-fn is_private(addr: Ipv4Addr) -> bool {
+pub(super) fn is_private(addr: Ipv4Addr) -> bool {
     let [first, second, ..] = addr.octets();
     addr.is_private() || first == 100 && second & 0xc0 == 64
 }

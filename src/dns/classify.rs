@@ -1,19 +1,26 @@
 //! The first look at a reply: does it lack the address that somebody asked for?
 
+use std::net::Ipv4Addr;
+
+use super::accept::is_private;
 use super::chain;
-use super::message::{CLASS_IN, Header, Message, MessageError, Section, rtype};
+use super::emulation::{Emulations, Names};
+use super::message::{CLASS_IN, Header, Message, MessageError, Record, Section, rtype};
 use super::name::Name;
 use crate::counters::Counter;
 
 const OPCODE_QUERY: u8 = 0;
 const NOERROR: u8 = 0;
+const NXDOMAIN: u8 = 3;
 
 /// What the configuration says about which replies may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Policy {
     /// Also change replies to clients that check DNSSEC signatures themselves (DO set, CD clear).
     /// They may refuse the changed reply, for it cannot be signed.
     pub change_validated: bool,
+    /// Where A records emulate NAT records.
+    pub emulations: Emulations,
 }
 
 /// What is to be done with a reply.
@@ -25,18 +32,42 @@ pub enum Class {
     Hold(FollowUp),
 }
 
-/// The names a reply that waits is about.
+/// What a reply that waits is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
     /// The name the application asked for.
     pub asked: Name,
     /// The name whose NAT record is wanted: the end of the reply's chain of aliases.
     pub target: Name,
+    /// Why the application cannot do with the reply.
+    pub lack: Lack,
+    /// The names whose A records emulate that NAT record; always there unless `lack` is
+    /// [`Lack::Address`].
+    pub emulated: Option<Names>,
+}
+
+/// What is missing in a reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lack {
+    /// There is no A record: NODATA (RFC 2308 §2.2).
+    Address,
+    /// There is no such name: NXDOMAIN (RFC 2308 §2.1).
+    Name,
+    /// The same, and the question was for another type than A. RFC 8020: to a resolver this says
+    /// that there is no A record either.
+    NameOfOtherType,
+    /// The addresses are private: the host's, behind its NAT boxes.
+    Boxes {
+        /// The addresses.
+        hosts: Vec<Ipv4Addr>,
+        /// The TTL of their records, in seconds.
+        ttl: u32,
+    },
 }
 
 /// Decides about a reply (the payload of a UDP packet from port 53) on its way to the client.
 /// Whatever is unusual is passed: ordinary names must never break.
-pub fn classify(message: &[u8], policy: Policy) -> Class {
+pub fn classify(message: &[u8], policy: &Policy) -> Class {
     match follow_up(message, policy) {
         Ok(Some(follow_up)) => Class::Hold(follow_up),
         Ok(None) => Class::Pass(Counter::DnsPassed),
@@ -44,34 +75,83 @@ pub fn classify(message: &[u8], policy: Policy) -> Class {
     }
 }
 
-fn follow_up(octets: &[u8], policy: Policy) -> Result<Option<FollowUp>, MessageError> {
+fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, MessageError> {
     // The header alone decides about queries and errors, so most of those cost nothing.
-    if !is_plain_reply(&Header::parse(octets)?) {
+    if !is_plain_reply(&Header::parse(octets)?, policy) {
         return Ok(None);
     }
     let message = Message::parse(octets)?;
-    if !lacks_address(&message) || is_referral(&message) || is_protected(&message, policy)? {
+    let Some(lack) = lack(&message, policy) else { return Ok(None) };
+    if lack == Lack::Address && is_referral(&message) || is_protected(&message, policy)? {
         return Ok(None);
     }
+    let asked = message.question().name.clone();
     let target = chain::end(&message)?.name;
-    Ok(Some(FollowUp { asked: message.question().name.clone(), target }))
+    if let Lack::Boxes { .. } = lack
+        && !ends_with_addresses_of(&message, &target)
+    {
+        return Ok(None);
+    }
+    Ok(with_names(asked, target, lack, &policy.emulations))
 }
 
-/// Only NODATA qualifies (RFC 2308 §2.2): a name that owns a NAT record exists. Zones whose NAT
-/// records are emulated would let NXDOMAIN through here.
-fn is_plain_reply(header: &Header) -> bool {
+/// NODATA and addresses, and NXDOMAIN where NAT records are emulated: a name that owns a NAT record
+/// exists.
+fn is_plain_reply(header: &Header, policy: &Policy) -> bool {
     header.is_reply()
         && header.opcode() == OPCODE_QUERY
         && header.questions == 1
         && !header.is_truncated()
-        && header.rcode() == NOERROR
+        && match header.rcode() {
+            NOERROR => true,
+            NXDOMAIN => !policy.emulations.is_empty(),
+            _ => false,
+        }
 }
 
-fn lacks_address(message: &Message<'_>) -> bool {
+/// What the reply lacks; nothing if that cannot be helped.
+fn lack(message: &Message<'_>, policy: &Policy) -> Option<Lack> {
     let question = message.question();
-    question.qtype == rtype::A
-        && question.qclass == CLASS_IN
-        && message.of_type(Section::Answer, rtype::A).next().is_none()
+    let mut addresses = message.of_type(Section::Answer, rtype::A).peekable();
+    match (message.header().rcode(), question.qtype) {
+        _ if question.qclass != CLASS_IN => None,
+        (NXDOMAIN, _) if addresses.peek().is_some() => None,
+        (NXDOMAIN, rtype::A) => Some(Lack::Name),
+        (NXDOMAIN, _) => Some(Lack::NameOfOtherType),
+        (_, rtype::A) if addresses.peek().is_none() => Some(Lack::Address),
+        (_, rtype::A) if !policy.emulations.is_empty() => boxes(message, addresses),
+        _ => None,
+    }
+}
+
+/// Private addresses without the boxes in front of them. A public one always wins.
+fn boxes<'a>(message: &Message<'_>, addresses: impl Iterator<Item = &'a Record>) -> Option<Lack> {
+    let (mut hosts, mut ttl) = (Vec::new(), u32::MAX);
+    for record in addresses {
+        let host = message.address(record).filter(|&addr| is_private(addr))?;
+        hosts.push(host);
+        ttl = ttl.min(record.ttl);
+    }
+    Some(Lack::Boxes { hosts, ttl })
+}
+
+/// Whether all addresses belong to `owner` and nothing follows the first of them, so that one
+/// address can take the place of all.
+fn ends_with_addresses_of(message: &Message<'_>, owner: &Name) -> bool {
+    let is_address = |record: &&Record| record.rtype == rtype::A && record.class == CLASS_IN;
+    let mut rest = message.records(Section::Answer).skip_while(|record| !is_address(record));
+    rest.all(|record| is_address(&record) && record.owner == *owner)
+}
+
+/// Names that emulate a NAT record are not followed up themselves, or there would be no end.
+fn with_names(asked: Name, target: Name, lack: Lack, emulations: &Emulations) -> Option<FollowUp> {
+    if emulations.makes(&asked) || emulations.makes(&target) {
+        return None;
+    }
+    let has_host = matches!(lack, Lack::Boxes { .. });
+    let emulated = emulations.names(&target).filter(|names| (names.host == target) == has_host);
+    let worth_it = emulated.is_some() || lack == Lack::Address;
+    worth_it.then_some(FollowUp { asked, target, lack, emulated })
 }
 
 /// A reply that says which servers to ask instead is not NODATA (RFC 2308 §2.2). Only resolvers
@@ -83,7 +163,7 @@ fn is_referral(message: &Message<'_>) -> bool {
 
 /// Replies whose change the client would notice and refuse, or whose response code is an error
 /// that only the OPT record tells (RFC 6891 §6.1.3).
-fn is_protected(message: &Message<'_>, policy: Policy) -> Result<bool, MessageError> {
+fn is_protected(message: &Message<'_>, policy: &Policy) -> Result<bool, MessageError> {
     let validated = match message.opt()? {
         Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
         Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
@@ -95,22 +175,25 @@ fn is_protected(message: &Message<'_>, policy: Policy) -> Result<bool, MessageEr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::emulation::Emulation;
     use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
     use hickory_resolver::proto::op::{
         Message as Hickory, MessageType, OpCode, Query, ResponseCode,
     };
-    use hickory_resolver::proto::rr::{DNSClass, RecordType};
+    use hickory_resolver::proto::rr::rdata::A;
+    use hickory_resolver::proto::rr::{DNSClass, RData, Record, RecordType};
     use proptest::prelude::*;
 
     const PASSED: Class = Class::Pass(Counter::DnsPassed);
     const MALFORMED: Class = Class::Pass(Counter::DnsMalformed);
 
     fn class(message: &Hickory) -> Class {
-        classify(&testing::octets(message), Policy::default())
+        classify(&testing::octets(message), &Policy::default())
     }
 
     fn held(target: &str) -> Class {
-        Class::Hold(FollowUp { asked: name(ASKED), target: name(target) })
+        let (asked, target) = (name(ASKED), name(target));
+        Class::Hold(FollowUp { asked, target, lack: Lack::Address, emulated: None })
     }
 
     fn changed(change: impl FnOnce(&mut Hickory)) -> Class {
@@ -213,7 +296,7 @@ mod tests {
     fn an_error_that_only_the_opt_record_tells_is_passed() {
         let opt = b"\0\0\x29\x04\xd0\x01\0\0\0\0\0";
         let octets = crafted([1, 0, 0, 1], &[QUESTION, opt].concat());
-        assert_eq!(classify(&octets, Policy::default()), PASSED);
+        assert_eq!(classify(&octets, &Policy::default()), PASSED);
     }
 
     #[test]
@@ -229,14 +312,14 @@ mod tests {
         assert_eq!(changed(trusting), held("b.example"));
         let mut message = testing::nodata();
         validating(&mut message);
-        let policy = Policy { change_validated: true };
-        assert_eq!(classify(&testing::octets(&message), policy), held("b.example"));
+        let policy = Policy { change_validated: true, ..Policy::default() };
+        assert_eq!(classify(&testing::octets(&message), &policy), held("b.example"));
     }
 
     #[test]
     fn a_signed_reply_is_passed() {
         let body = [QUESTION, b"\0\0\xfa\0\xff\0\0\0\0\0\0"].concat();
-        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), Policy::default()), PASSED);
+        assert_eq!(classify(&crafted([1, 0, 0, 1], &body), &Policy::default()), PASSED);
     }
 
     #[test]
@@ -252,20 +335,167 @@ mod tests {
     #[test]
     fn nonsense_is_passed_and_counted() {
         for octets in [&b""[..], b"\x12\x34\x81\x80", &crafted([1, 1, 0, 0], QUESTION)] {
-            assert_eq!(classify(octets, Policy::default()), MALFORMED);
+            assert_eq!(classify(octets, &Policy::default()), MALFORMED);
         }
+    }
+
+    /// Two boxes in front of the names of example.org, whose addresses are elsewhere; one box in
+    /// front of example.net, whose names have the private addresses themselves.
+    fn emulating() -> Policy {
+        let emulation = |zone: &str, host: &str, boxes: &[&str]| {
+            let boxes = boxes.iter().map(|text| text.parse().expect("a box")).collect();
+            Emulation::new(vec![name(zone)], host.parse().expect("a host"), boxes)
+                .expect("an emulation")
+        };
+        let emulations = vec![
+            emulation(
+                "example.org",
+                "{label}-in.{parent}",
+                &["{label}-nat1.{parent}", "{label}-nat2.{parent}"],
+            ),
+            emulation("example.net", "{name}", &["nat1.{name}"]),
+        ];
+        Policy { emulations: Emulations::new(emulations), ..Policy::default() }
+    }
+
+    fn emulated(asked: &str, change: impl FnOnce(&mut Hickory)) -> Class {
+        let mut message = testing::nodata();
+        message.queries[0].set_name(testing::hickory_name(asked));
+        change(&mut message);
+        classify(&testing::octets(&message), &emulating())
+    }
+
+    fn no_such_name(message: &mut Hickory) {
+        message.metadata.response_code = ResponseCode::NXDomain;
+    }
+
+    fn private(owner: &str) -> Record {
+        testing::record(owner, RData::A(A::new(192, 168, 0, 2)))
+    }
+
+    fn follow(asked: &str, target: &str, lack: Lack, emulated: Option<Names>) -> Class {
+        let (asked, target) = (name(asked), name(target));
+        Class::Hold(FollowUp { asked, target, lack, emulated })
+    }
+
+    fn of_org() -> Option<Names> {
+        let boxes = ["b-nat1.example.org", "b-nat2.example.org"].map(|one| (name(one), 100));
+        Some(Names { host: name("b-in.example.org"), boxes: boxes.into() })
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_may_be_emulated_in_its_zone_only() {
+        let held = follow("b.example.org", "b.example.org", Lack::Name, of_org());
+        assert_eq!(emulated("B.example.org", no_such_name), held);
+        assert_eq!(emulated("b.example.com", no_such_name), PASSED);
+        // The name itself would have to have the host's address.
+        assert_eq!(emulated("b.example.net", no_such_name), PASSED);
+    }
+
+    #[test]
+    fn a_name_without_address_may_have_either() {
+        let held = follow("b.example.org", "b.example.org", Lack::Address, of_org());
+        assert_eq!(emulated("b.example.org", |_| ()), held);
+        let nat_record_only = follow("b.example.net", "b.example.net", Lack::Address, None);
+        assert_eq!(emulated("b.example.net", |_| ()), nat_record_only);
+    }
+
+    #[test]
+    fn the_end_of_the_aliases_counts() {
+        let alias = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(cname("www.example.com", "b.example.org"));
+        };
+        let held = follow("www.example.com", "b.example.org", Lack::Name, of_org());
+        assert_eq!(emulated("www.example.com", alias), held);
+        let away = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(cname("b.example.org", "b.example.com"));
+        };
+        assert_eq!(emulated("b.example.org", away), PASSED);
+    }
+
+    #[test]
+    fn a_resolver_that_asks_for_another_type_shall_not_deny_the_name() {
+        let aaaa = |m: &mut Hickory| {
+            no_such_name(m);
+            m.queries[0].set_query_type(RecordType::AAAA);
+        };
+        let held = follow("b.example.org", "b.example.org", Lack::NameOfOtherType, of_org());
+        assert_eq!(emulated("b.example.org", aaaa), held);
+        assert_eq!(emulated("b.example.com", aaaa), PASSED);
+        let nodata = |m: &mut Hickory| _ = m.queries[0].set_query_type(RecordType::AAAA);
+        assert_eq!(emulated("b.example.org", nodata), PASSED);
+    }
+
+    #[test]
+    fn a_private_address_is_the_host_s_where_the_name_is_the_host() {
+        let two = |m: &mut Hickory| {
+            m.add_answer(cname("b.example.net", "c.example.net"));
+            m.add_answer(private("c.example.net"));
+            m.add_answer(private("C.example.net"));
+        };
+        let hosts = vec![Ipv4Addr::new(192, 168, 0, 2); 2];
+        let boxes = vec![(name("nat1.c.example.net"), 100)];
+        let names = Some(Names { host: name("c.example.net"), boxes });
+        let lack = Lack::Boxes { hosts, ttl: 300 };
+        assert_eq!(
+            emulated("b.example.net", two),
+            follow("b.example.net", "c.example.net", lack, names)
+        );
+        for other in ["b.example.org", "b.example.com"] {
+            let one = |m: &mut Hickory| _ = m.add_answer(private(other));
+            assert_eq!(emulated(other, one), PASSED, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_public_address_always_wins() {
+        let b = "b.example.net";
+        let public = |m: &mut Hickory| _ = m.add_answer(testing::a(b, 1));
+        assert_eq!(emulated(b, public), PASSED);
+        let mixed = |m: &mut Hickory| {
+            m.add_answer(private(b));
+            m.add_answer(testing::a(b, 1));
+        };
+        assert_eq!(emulated(b, mixed), PASSED);
+        let of_another = |m: &mut Hickory| _ = m.add_answer(private("c.example.net"));
+        assert_eq!(emulated(b, of_another), PASSED);
+        let denied = |m: &mut Hickory| {
+            no_such_name(m);
+            m.add_answer(testing::a("b.example.org", 1));
+        };
+        assert_eq!(emulated("b.example.org", denied), PASSED);
+        let more_behind = |m: &mut Hickory| {
+            m.add_answer(private(b));
+            m.add_answer(testing::aaaa(b));
+        };
+        assert_eq!(emulated(b, more_behind), PASSED);
+    }
+
+    /// The daemon's own questions: without this there would be no end.
+    #[test]
+    fn names_that_emulate_are_never_followed_up() {
+        for made in ["b-nat1.example.org", "b-in.example.org", "b-nat2.c.example.org"] {
+            assert_eq!(emulated(made, no_such_name), PASSED);
+            assert_eq!(emulated(made, |_| ()), PASSED);
+            let alias = |m: &mut Hickory| _ = m.add_answer(cname("x.example.org", made));
+            assert_eq!(emulated("x.example.org", alias), PASSED);
+        }
+        let made = "nat1.b.example.net";
+        assert_eq!(emulated(made, |m| _ = m.add_answer(private(made))), PASSED);
     }
 
     proptest! {
         #[test]
         fn any_octets_have_a_class(octets in prop::collection::vec(any::<u8>(), 0..600)) {
-            classify(&octets, Policy::default());
+            classify(&octets, &emulating());
         }
 
         #[test]
         fn any_body_has_a_class(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let octets = crafted([1, 2, 1, 1], &[QUESTION, &body].concat());
-            classify(&octets, Policy::default());
+            classify(&octets, &emulating());
         }
     }
 }

@@ -2,6 +2,7 @@
 //! byte order; offsets count octets from the message's first.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use super::name::{Name, NameError};
@@ -195,6 +196,19 @@ impl<'a> Message<'a> {
         self.octets.get(..end).unwrap_or(self.octets)
     }
 
+    /// Leaves out the records of type `rtype` that the answer section ends with. The header's
+    /// counts stay as they came.
+    pub(super) fn drop_last_answers(&mut self, rtype: u16) {
+        let answers = self.records(Section::Answer).count();
+        let answer = self.records.get(..answers).unwrap_or_default();
+        let dropped = answer
+            .iter()
+            .rev()
+            .take_while(|record| record.rtype == rtype && record.class == CLASS_IN);
+        let kept = answers - dropped.count();
+        self.records.drain(kept..answers);
+    }
+
     /// The EDNS pseudo-record.
     pub fn opt(&self) -> Result<Option<Opt>, MessageError> {
         let mut all = self.records(Section::Additional).filter(|record| record.rtype == rtype::OPT);
@@ -209,6 +223,12 @@ impl<'a> Message<'a> {
     pub fn is_signed(&self) -> bool {
         self.records(Section::Additional)
             .any(|record| matches!(record.rtype, rtype::TSIG | rtype::SIG))
+    }
+
+    /// The address in an A record (RFC 1035 §3.4.1); nothing if its RDATA has not four octets.
+    pub(super) fn address(&self, record: &Record) -> Option<Ipv4Addr> {
+        let rdata = self.octets.get(record.rdata.clone())?;
+        <[u8; 4]>::try_from(rdata).ok().map(Ipv4Addr::from)
     }
 
     /// The RDATA of a CNAME, DNAME or NS record: one name that fills it.

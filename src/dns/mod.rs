@@ -4,6 +4,7 @@
 mod accept;
 mod chain;
 mod classify;
+pub mod emulation;
 pub mod hold;
 pub mod message;
 mod name;
@@ -13,6 +14,6 @@ mod rewrite;
 mod testing;
 
 pub use accept::{Refusal, acceptable};
-pub use classify::{Class, FollowUp, Policy, classify};
+pub use classify::{Class, FollowUp, Lack, Policy, classify};
 pub use name::{Name, NameError};
-pub use rewrite::{RewriteError, rewrite, size_limit};
+pub use rewrite::{RewriteError, lift_denial, replace, rewrite, size_limit};

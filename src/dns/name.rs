@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The longest label, in octets (RFC 1035 §2.3.4).
-const MAX_LABEL: usize = 63;
+pub(super) const MAX_LABEL: usize = 63;
 /// The longest name in wire form, in octets, length octets and root included (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 255;
 /// The most compression pointers in one name. A sensible writer needs one; a name has at most 127
@@ -88,6 +88,22 @@ impl Name {
             rest = tail;
             (!label.is_empty()).then_some(label)
         })
+    }
+
+    /// A name from its labels, leftmost first.
+    pub(crate) fn from_labels<'a>(
+        labels: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, NameError> {
+        let mut wire = Vec::new();
+        for label in labels {
+            match label.len() {
+                0 => return Err(NameError::EmptyLabel),
+                1..=MAX_LABEL => push_label(&mut wire, label),
+                _ => return Err(NameError::LabelTooLong),
+            }
+        }
+        wire.push(0);
+        if wire.len() > MAX_NAME { Err(NameError::TooLong) } else { Ok(Self::from_wire(wire)) }
     }
 
     /// Whether this is `zone` or a name below it.

@@ -2,9 +2,9 @@
 //! it came.
 //!
 //! ```text
-//! header     ID, flags (AD cleared), counts
+//! header     ID, flags (AD cleared), counts; NXDOMAIN becomes NOERROR
 //! question   as it came, the case of every letter included
-//! answer     as it came, then one A record
+//! answer     as it came, then one A record; or that one instead of private addresses at its end
 //! authority  dropped: its SOA and denial proofs say that there is no such record (RFC 2308 §2.2)
 //! additional OPT and others as they came, but their owners are spelled out: pointers might lead into
 //!            what moved
@@ -21,6 +21,8 @@ use super::name::{NameError, Step, Walk, push_label};
 const PLAIN_LIMIT: usize = 512;
 /// AD in the fourth octet: "the server vouches for this" (RFC 4035 §3.2.3). It does not.
 const AD: u8 = 0x20;
+/// RCODE in the same octet (RFC 1035 §4.1.1).
+const RCODE: u8 = 0x0f;
 /// The highest offset that a compression pointer can name (RFC 1035 §4.1.4).
 const MAX_POINTER: usize = 0x3fff;
 /// Types whose RDATA may hold compressed names (RFC 3597 §4): NS, MD, MF, CNAME, SOA, MB, MG, MR,
@@ -72,14 +74,44 @@ pub fn rewrite(
     ttl: u32,
     limit: usize,
 ) -> Result<Vec<u8>, RewriteError> {
+    put(&Message::parse(message)?, mapped, ttl, limit)
+}
+
+/// The same for a reply that ends with addresses, which give way.
+pub fn replace(
+    message: &[u8],
+    mapped: Ipv4Addr,
+    ttl: u32,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
+    let mut message = Message::parse(message)?;
+    message.drop_last_answers(rtype::A);
+    put(&message, mapped, ttl, limit)
+}
+
+/// A reply that says only that the type asked for is not there (NODATA), instead of one that says
+/// that there is no such name.
+pub fn lift_denial(message: &[u8]) -> Result<Vec<u8>, RewriteError> {
     let message = Message::parse(message)?;
+    let mut out = message.octets().to_vec();
+    clear_flags(&mut out)?;
+    Ok(out)
+}
+
+fn put(
+    message: &Message<'_>,
+    mapped: Ipv4Addr,
+    ttl: u32,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
     if message.of_type(Section::Answer, rtype::A).next().is_some() {
         return Err(RewriteError::HasAddress);
     }
     let mut out = message.up_to_authority().to_vec();
-    push_address(&mut out, &chain::end(&message)?, mapped, ttl);
-    let additionals = push_additionals(&mut out, &message)?;
-    patch_header(&mut out, &message, additionals)?;
+    push_address(&mut out, &chain::end(message)?, mapped, ttl);
+    let additionals = push_additionals(&mut out, message)?;
+    patch_counts(&mut out, message, additionals)?;
+    clear_flags(&mut out)?;
     if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
 }
 
@@ -131,19 +163,25 @@ fn push_spelled_out(out: &mut Vec<u8>, octets: &[u8], at: usize) -> Result<usize
     }
 }
 
-/// One answer more, no authority, the additional records that are left, nobody's word for it.
-fn patch_header(
+/// One answer more, no authority, the additional records that are left.
+fn patch_counts(
     out: &mut [u8],
     message: &Message<'_>,
     additionals: u16,
 ) -> Result<(), RewriteError> {
-    let answers =
-        message.header().answers.checked_add(1).ok_or(RewriteError::TooLarge(out.len()))?;
+    let answers = message.records(Section::Answer).count() + 1;
+    let answers = u16::try_from(answers).map_err(|_| RewriteError::TooLarge(out.len()))?;
     let header = out.get_mut(..HEADER_OCTETS).ok_or(MessageError::Truncated)?;
-    header[3] &= !AD;
     header[6..8].copy_from_slice(&answers.to_be_bytes());
     header[8..10].fill(0);
     header[10..12].copy_from_slice(&additionals.to_be_bytes());
+    Ok(())
+}
+
+/// Nobody vouches for it, and there is no error.
+fn clear_flags(out: &mut [u8]) -> Result<(), RewriteError> {
+    let flags = out.get_mut(3).ok_or(MessageError::Truncated)?;
+    *flags &= !(AD | RCODE);
     Ok(())
 }
 
@@ -151,7 +189,7 @@ fn patch_header(
 mod tests {
     use super::*;
     use crate::dns::testing::{self, ASKED, QUESTION, cname, crafted, name, raw};
-    use hickory_resolver::proto::op::Message as Hickory;
+    use hickory_resolver::proto::op::{Message as Hickory, ResponseCode};
     use hickory_resolver::proto::rr::{RData, RecordType};
     use proptest::prelude::*;
 
@@ -285,10 +323,55 @@ mod tests {
         assert_eq!(rewrite(&octets, MAPPED, TTL, 512), Err(malformed));
     }
 
+    #[test]
+    fn a_name_that_was_denied_exists() {
+        let mut message = testing::nodata();
+        message.metadata.response_code = ResponseCode::NXDomain;
+        let after = changed(&message);
+        assert_eq!(after.metadata.response_code, ResponseCode::NoError);
+        assert_address(&after, ASKED);
+    }
+
+    #[test]
+    fn private_addresses_give_way() {
+        let mut message = testing::nodata();
+        message.add_answer(cname(ASKED, "c.example"));
+        message.add_answer(testing::a("c.example", 1));
+        message.add_answer(testing::a("c.example", 2));
+        message.add_additional(testing::a("c.example", 3));
+        let octets = replace(&testing::octets(&message), MAPPED, TTL, 512).expect("replaced");
+        let after = Hickory::from_vec(&octets).expect("hickory reads it");
+        assert_eq!(after.answers.len(), 2);
+        assert_eq!(after.answers[0], message.answers[0]);
+        assert_address(&after, "c.example");
+        assert_eq!(after.additionals, message.additionals);
+    }
+
+    #[test]
+    fn addresses_before_other_records_stay() {
+        let mut message = testing::empty();
+        message.add_answer(testing::a(ASKED, 1));
+        message.add_answer(testing::aaaa(ASKED));
+        let octets = testing::octets(&message);
+        assert_eq!(replace(&octets, MAPPED, TTL, 512), Err(RewriteError::HasAddress));
+    }
+
+    #[test]
+    fn a_denial_of_the_name_becomes_one_of_the_type() {
+        let mut message = testing::nodata();
+        message.metadata.response_code = ResponseCode::NXDomain;
+        message.metadata.authentic_data = true;
+        let octets = lift_denial(&testing::octets(&message)).expect("a reply");
+        message.metadata.response_code = ResponseCode::NoError;
+        message.metadata.authentic_data = false;
+        assert_eq!(octets, testing::octets(&message));
+    }
+
     /// A valid reply with aliases, authority and additional records, then changed at random.
     fn mutated() -> impl Strategy<Value = Vec<u8>> {
         let mut message = testing::nodata();
         message.add_answer(cname(ASKED, "c.example"));
+        message.add_answer(testing::a("c.example", 1));
         message.add_authority(testing::ns("example", "ns.example"));
         message.add_additional(testing::a("ns.example", 1));
         let valid = testing::octets(&message);
@@ -324,7 +407,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_changed_reply_is_a_reply(octets in mutated()) {
-            if let Ok(after) = rewrite(&octets, MAPPED, TTL, 65535) {
+            if let Ok(after) = replace(&octets, MAPPED, TTL, 65535) {
                 assert_rewritten(&octets, &after);
                 prop_assert!(rewrite(&after, MAPPED, TTL, 65535) == Err(RewriteError::HasAddress));
             }

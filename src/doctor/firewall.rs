@@ -47,8 +47,9 @@ fn unseen(facts: &Facts) -> Option<Finding> {
 fn samples(facts: &Facts, config: &Config) -> Vec<Sample> {
     let mark = config.mark.bit();
     let mut samples = Vec::new();
-    if config.client.is_some() {
+    if let Some(config) = &config.client {
         samples.extend(client(mark));
+        samples.extend(config.serve.iter().flat_map(|interface| served(interface, mark)));
     }
     if let Some(gateway) = &config.gateway {
         for export in &gateway.exports {
@@ -81,6 +82,19 @@ fn client(mark: u32) -> [Sample; 2] {
     [
         Sample { hook: Hook::Output, packet: out, about: "tunnel packets to NAT boxes".into() },
         Sample { hook: Hook::Input, packet: back, about: "tunnel packets from NAT boxes".into() },
+    ]
+}
+
+/// The same of hosts that are served: forwarded, as if they had sent them.
+fn served(interface: &str, mark: u32) -> [Sample; 2] {
+    let [out, back] = client(mark);
+    let inside = Some(interface.to_owned());
+    let out = Packet { input: inside.clone(), ..out.packet };
+    let back = Packet { output: inside, ..back.packet };
+    let about = |which: &str| format!("tunnel packets {which} hosts behind {interface}");
+    [
+        Sample { hook: Hook::Forward, packet: out, about: about("of") },
+        Sample { hook: Hook::Forward, packet: back, about: about("to") },
     ]
 }
 
@@ -198,6 +212,18 @@ mod tests {
         assert!(output.fix.contains("-I OUTPUT -m connmark --mark 0x04000000/0x04000000"));
         facts.iptables =
             saved(["ACCEPT", "DROP", "DROP"], "-A OUTPUT -p udp --dport 100 -j ACCEPT");
+        lacks(&facts, "firewall-drops");
+    }
+
+    #[test]
+    fn hosts_that_are_served_pass_forward() {
+        let mut facts = testing::client();
+        testing::configure(&mut facts, testing::SERVING);
+        let replies = "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT";
+        facts.iptables = saved(["ACCEPT", "DROP", "ACCEPT"], replies);
+        assert!(found(&facts, "firewall-drops").what.contains("of hosts behind lan"));
+        let both = format!("{replies}\n-A FORWARD -i lan -j ACCEPT");
+        facts.iptables = saved(["ACCEPT", "DROP", "ACCEPT"], &both);
         lacks(&facts, "firewall-drops");
     }
 

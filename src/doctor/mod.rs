@@ -15,8 +15,7 @@ mod service;
 mod traffic;
 
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
-pub use network::not_forwarding;
-pub use resolver::name_servers;
+pub use network::{not_forwarding, not_serving};
 pub use traffic::{KernelQueue, kernel_queues};
 
 use serde::Serialize;
@@ -68,7 +67,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         findings.extend(firewall::findings(facts, config));
         findings.extend(network::findings(facts, config));
         if let Some(client) = &config.client {
-            findings.extend(resolver::findings(facts));
+            findings.extend(resolver::findings(facts, client));
             findings.extend(pool::findings(facts, client.pool));
         }
         findings.extend(traffic::findings(facts, config));

@@ -6,12 +6,13 @@ use ipnet::Ipv4Net;
 
 use super::routes::{self, Route};
 use super::{Facts, Finding};
-use crate::config::{Config, Export, Gateway};
+use crate::config::{Client, Config, Export, Gateway};
 
 pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut findings = route_localnet(facts);
-    if config.client.is_some() {
+    if let Some(client) = &config.client {
         findings.extend(early_demux(facts));
+        findings.extend(not_serving(client, |name| forwards(facts, name)));
     }
     findings.extend(conntrack(facts));
     if let Some(gateway) = &config.gateway {
@@ -50,13 +51,29 @@ pub fn not_forwarding(
     ))
 }
 
+/// Whether the kernel passes on what comes from the hosts that are served.
+pub fn not_serving(client: &Client, forwards: impl Fn(&str) -> bool) -> Option<Finding> {
+    let interface = client.serve.iter().find(|name| !forwards(name))?;
+    Some(Finding::problem(
+        "no-forwarding",
+        format!(
+            "this host does not forward packets that arrive on {interface}, so the hosts there \
+             cannot be served"
+        ),
+        "run `sysctl -w net.ipv4.ip_forward=1` (and write it to a file in /etc/sysctl.d)",
+    ))
+}
+
 /// Until natttd runs it has not switched on what it is told to.
 fn forwarding(facts: &Facts, gateway: &Gateway) -> Option<Finding> {
     if gateway.enable_forwarding && facts.status().is_none() {
         return None;
     }
-    let forwards = |name: &str| facts.of_interface(name, "forwarding") != Some("0");
-    not_forwarding(gateway, |addr| facts.is_own(addr), forwards)
+    not_forwarding(gateway, |addr| facts.is_own(addr), |name| forwards(facts, name))
+}
+
+fn forwards(facts: &Facts, interface: &str) -> bool {
+    facts.of_interface(interface, "forwarding") != Some("0")
 }
 
 fn interfaces(facts: &Facts, gateway: &Gateway) -> Option<Finding> {
@@ -235,6 +252,15 @@ mod tests {
         found(&facts, "no-forwarding");
         facts.daemon = super::super::Daemon::Absent("/run/x".into());
         lacks(&facts, "no-forwarding");
+    }
+
+    #[test]
+    fn hosts_that_are_served_need_forwarding() {
+        let mut facts = testing::client();
+        testing::configure(&mut facts, testing::SERVING);
+        lacks(&facts, "no-forwarding");
+        set(&mut facts, "net/ipv4/conf/lan/forwarding", "0");
+        assert!(found(&facts, "no-forwarding").what.contains("lan, so the hosts there"));
     }
 
     #[test]

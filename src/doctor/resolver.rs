@@ -4,22 +4,26 @@
 use std::net::IpAddr;
 
 use super::{Facts, Finding};
+use crate::config::Client;
 
 const DNS: u16 = 53;
 
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(tcp_only(&facts.resolv_conf));
     findings.extend(link_local(&facts.resolv_conf));
     findings.extend(nss_resolve(facts));
     findings.extend(no_dns(&facts.nsswitch_conf));
-    findings.extend(serves_others(facts));
+    // Addresses of a routed pool mean something to hosts that are served.
+    if client.pool.network().is_loopback() {
+        findings.extend(serves_others(facts));
+    }
     findings.extend(facts.nscd.then(nscd));
     findings
 }
 
 /// The name servers that /etc/resolv.conf lists, in its order (resolv.conf(5)).
-pub fn name_servers(resolv_conf: &str) -> impl Iterator<Item = &str> {
+fn name_servers(resolv_conf: &str) -> impl Iterator<Item = &str> {
     settings(resolv_conf, "nameserver").map(str::trim)
 }
 
@@ -87,7 +91,8 @@ fn serves_others(facts: &Facts) -> Option<Finding> {
             "{owner} answers DNS at {addr}: other hosts that ask it get mapped addresses, which mean \
              nothing there"
         ),
-        "let it serve this host only (listen on loopback), or run the client role elsewhere",
+        "let it serve this host only (listen on loopback), or set a routed `pool` and `serve` under \
+         [client]",
     ))
 }
 
@@ -187,6 +192,8 @@ mod tests {
         lacks(&facts, "dns-for-others");
         facts.sockets.push(socket("0.0.0.0", 53, "dnsmasq (12)"));
         assert!(found(&facts, "dns-for-others").what.contains("dnsmasq (12)"));
+        testing::configure(&mut facts, testing::SERVING);
+        lacks(&facts, "dns-for-others");
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::rules::fingerprint;
 
 pub(super) const GATEWAY: &str = "[gateway]\noutside = [\"wan\"]\nexports = [\"192.168.0.0/24\"]\n";
 
+pub(super) const SERVING: &str = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]\n";
+
 /// A client on which nothing is wrong.
 pub(super) fn client() -> Facts {
     let mut facts = host("[client]", vec![Role::Client]);

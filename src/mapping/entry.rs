@@ -5,9 +5,10 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::health::Health;
 use crate::path::PathSet;
 use crate::time::Time;
 
@@ -17,6 +18,10 @@ pub const MAX_NAMES: usize = 8;
 /// The longest that an address rests which no flow ever used: few applications connect so long after
 /// the TTL of what they were told, and anybody's zone can make this host map addresses.
 const UNUSED_REST: Duration = Duration::from_secs(120);
+
+/// The shortest that an address stays after an answer or a flow, whatever the TTL, however full the
+/// table: an application connects to what it was told, even if that was valid for no time at all.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// How long an address rests after its TTL and its last flow.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +37,7 @@ impl Rest {
         Self { used: quarantine, unused: quarantine.min(UNUSED_REST) }
     }
 
-    /// While there is no room for a new mapping, unused addresses do not rest at all.
+    /// While there is no room for a new mapping, unused addresses do not rest after their TTL.
     pub(super) fn without_room(self) -> Self {
         Self { unused: Duration::ZERO, ..self }
     }
@@ -48,12 +53,15 @@ const RETIRED: u32 = u32::MAX;
 pub struct Mapping {
     addr: Ipv4Addr,
     paths: PathSet,
+    health: Health,
     /// Newest first; at most [`MAX_NAMES`].
     names: Mutex<Vec<String>>,
     /// Live flows, or [`RETIRED`].
     flows: AtomicU32,
     /// Whether a flow ever used it, or may have before a restart.
     used: AtomicBool,
+    /// Counts the mappings of a table that became used.
+    first_uses: Arc<AtomicU64>,
     /// When the last TTL that was told to an application ends, as [`Time`] milliseconds.
     expires: AtomicU64,
     /// When a flow last ended or a DNS answer was last given, as [`Time`] milliseconds.
@@ -74,6 +82,11 @@ impl Mapping {
         &self.paths
     }
 
+    /// Which of them answer, by their index. It is not saved.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
     /// The names that led to it in presentation form, newest first.
     pub fn names(&self) -> Vec<String> {
         self.lock_names().clone()
@@ -82,6 +95,11 @@ impl Mapping {
     /// The name that led to it last.
     pub fn name(&self) -> Option<String> {
         self.lock_names().first().cloned()
+    }
+
+    /// Whether a flow ever used it, or may have.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Relaxed)
     }
 
     /// How many flows use it.
@@ -114,7 +132,9 @@ impl Mapping {
     #[must_use = "a mapping that could not be pinned must not be used"]
     pub fn pin(&self) -> bool {
         // Before the count rises: whoever sees the flow gone must see that there was one.
-        self.used.store(true, Relaxed);
+        if !self.used.swap(true, Relaxed) {
+            self.first_uses.fetch_add(1, Relaxed);
+        }
         let one_more = |flows: u32| flows.checked_add(1).filter(|&flows| flows != RETIRED);
         self.flows.fetch_update(AcqRel, Acquire, one_more).is_ok()
     }
@@ -128,14 +148,16 @@ impl Mapping {
         debug_assert!(before.is_ok(), "unpin without pin");
     }
 
-    /// A mapping that nothing holds yet.
-    pub(super) fn new(addr: Ipv4Addr, paths: PathSet) -> Self {
+    /// A mapping that nothing holds yet. Its first use will be counted.
+    pub(super) fn new(addr: Ipv4Addr, paths: PathSet, first_uses: &Arc<AtomicU64>) -> Self {
         Self {
             addr,
+            health: Health::new(paths.paths().len()),
             paths,
             names: Mutex::default(),
             flows: AtomicU32::new(0),
             used: AtomicBool::new(false),
+            first_uses: Arc::clone(first_uses),
             expires: AtomicU64::new(0),
             last_used: AtomicU64::new(0),
             restored: None,
@@ -143,8 +165,8 @@ impl Mapping {
     }
 
     /// The same mapping as it was read from disk at `now`.
-    pub(super) fn restored(self, now: Time) -> Self {
-        Self { restored: Some(now), used: AtomicBool::new(true), ..self }
+    pub(super) fn restored(self, used: bool, now: Time) -> Self {
+        Self { restored: Some(now), used: AtomicBool::new(used), ..self }
     }
 
     /// An answer with this address was given: it stays valid until `expires`.
@@ -153,24 +175,25 @@ impl Mapping {
         self.last_used.fetch_max(last_used.as_millis(), Relaxed);
     }
 
-    /// Remembers `name` as the newest, and gives back the oldest if there are too many.
-    pub(super) fn add_name(&self, name: &str) -> Option<String> {
+    /// Remembers `name` as the newest, and forgets the oldest if there are too many.
+    pub(super) fn add_name(&self, name: &str) {
         let mut names = self.lock_names();
         match names.iter().position(|known| known == name) {
             Some(known) => names[..=known].rotate_right(1),
             None => names.insert(0, name.to_owned()),
         }
-        if names.len() > MAX_NAMES { names.pop() } else { None }
+        names.truncate(MAX_NAMES);
     }
 
     /// When the address can be given to another path set, if no flow begins in the meantime.
     ///
     /// A flow that lives at `now` ends at `now` or later, and the quarantine follows it.
     pub(super) fn held_until(&self, rest: Rest, now: Time) -> Time {
-        let rest = if self.used.load(Relaxed) { rest.used } else { rest.unused };
+        let rest = if self.is_used() { rest.used } else { rest.unused };
         let flow = if self.flows() > 0 { now } else { Time::default() };
         let restored = self.restored.unwrap_or_default();
-        flow.max(restored).max(self.expires()).max(self.last_used()) + rest
+        let last = flow.max(restored).max(self.last_used());
+        (last + GRACE).max(last.max(self.expires()) + rest)
     }
 
     /// Takes the mapping out of use if nothing holds it: no flow can pin it any more.
@@ -204,7 +227,8 @@ mod tests {
 
     fn mapping() -> Mapping {
         let path = "203.0.113.1:100 192.168.0.2".parse().expect("a path");
-        Mapping::new(Ipv4Addr::new(127, 64, 0, 1), PathSet::new(vec![path]).expect("a path"))
+        let paths = PathSet::new(vec![path]).expect("a path");
+        Mapping::new(Ipv4Addr::new(127, 64, 0, 1), paths, &Arc::default())
     }
 
     fn at(seconds: u64) -> Time {
@@ -247,15 +271,28 @@ mod tests {
     #[test]
     fn without_room_only_unused_addresses_lose_their_rest() {
         let hard = Rest::new(Duration::from_secs(60)).without_room();
-        let (unused, restored) = (mapping(), mapping().restored(at(0)));
+        let (unused, restored) = (mapping(), mapping().restored(true, at(0)));
         unused.answered(at(10), at(0));
         assert!(!unused.retire(hard, at(9)) && !restored.retire(hard, at(59)));
         assert!(unused.retire(hard, at(10)) && restored.retire(hard, at(60)));
     }
 
     #[test]
+    fn an_address_just_told_is_kept_whatever_the_ttl() {
+        let hard = Rest::new(Duration::ZERO).without_room();
+        let (told, used, restored) = (mapping(), mapping(), mapping().restored(false, at(100)));
+        told.answered(at(100), at(100));
+        assert!(used.pin());
+        used.unpin(at(100));
+        for mapping in [told, used, restored] {
+            assert!(!mapping.retire(hard, at(109)));
+            assert!(mapping.retire(hard, at(110)));
+        }
+    }
+
+    #[test]
     fn a_restart_begins_a_quarantine() {
-        let mapping = mapping().restored(at(500));
+        let mapping = mapping().restored(true, at(500));
         assert!(!mapping.retire(quarantine(), at(559)));
         assert!(mapping.retire(quarantine(), at(560)));
     }
@@ -263,10 +300,9 @@ mod tests {
     #[test]
     fn the_newest_names_are_kept() {
         let mapping = mapping();
-        let dropped: Vec<_> = (0..10).filter_map(|n| mapping.add_name(&format!("n{n}."))).collect();
-        assert_eq!(dropped, ["n0.", "n1."]);
-        assert_eq!(mapping.add_name("n3."), None);
-        assert_eq!(mapping.names()[..3], ["n3.", "n9.", "n8."]);
+        (0..10).for_each(|n| mapping.add_name(&format!("n{n}.")));
+        mapping.add_name("n3.");
+        assert_eq!(mapping.names(), ["n3.", "n9.", "n8.", "n7.", "n6.", "n5.", "n4.", "n2."]);
         assert_eq!(mapping.names().len(), MAX_NAMES);
     }
 }

@@ -34,7 +34,7 @@ impl Pool {
     }
 
     /// How many addresses there are to give; none in a /31 or /32.
-    fn usable(self) -> u64 {
+    pub(super) fn usable(self) -> u64 {
         let addresses = 1u64 << (32 - u32::from(self.0.prefix_len()));
         addresses.saturating_sub(2)
     }

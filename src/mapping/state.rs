@@ -1,8 +1,10 @@
 //! The table as it is saved: JSON, so that a person can read it.
 //!
 //! `{"version":1,"mappings":[{"address":"127.64.0.1","paths":["203.0.113.1:100 192.168.0.2"],
-//! "names":["b.example."],"expires_ms":0,"last_used_ms":0}]}`, times in milliseconds since the UNIX
-//! epoch. A file of a later version is refused whole; a bad entry is skipped alone.
+//! "names":["b.example."],"used":true,"expires_ms":0,"last_used_ms":0}]}`, times in milliseconds
+//! since the UNIX epoch. `used` is whether a flow ever used the address, which then rests longer; a
+//! mapping without it counts as used. A file of a later version is refused whole; a bad entry is
+//! skipped alone.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -32,6 +34,8 @@ pub(super) struct Saved {
     pub(super) paths: PathSet,
     /// Newest first.
     pub(super) names: Vec<String>,
+    /// Whether a flow ever used the address, or may have.
+    pub(super) used: bool,
     pub(super) expires: Time,
     pub(super) last_used: Time,
 }
@@ -81,16 +85,6 @@ impl State {
         (self.mappings, self.skipped)
     }
 
-    /// How many mappings it holds.
-    pub fn len(&self) -> usize {
-        self.mappings.len()
-    }
-
-    /// Whether it holds none.
-    pub fn is_empty(&self) -> bool {
-        self.mappings.is_empty()
-    }
-
     /// Reads what [`to_json`](Self::to_json) wrote.
     pub fn from_json(json: &[u8]) -> Result<Self, StateError> {
         let malformed = |reason: String| StateError::Malformed(reason);
@@ -133,6 +127,8 @@ struct Entry {
     address: Ipv4Addr,
     paths: Vec<String>,
     names: Vec<String>,
+    /// Not in files of the first versions.
+    used: Option<bool>,
     expires_ms: u64,
     last_used_ms: u64,
 }
@@ -143,6 +139,7 @@ impl Saved {
             addr: mapping.addr(),
             paths: mapping.paths().clone(),
             names: mapping.names(),
+            used: mapping.is_used(),
             expires: mapping.expires(),
             last_used: mapping.last_used(),
         }
@@ -160,7 +157,8 @@ impl Saved {
         }
         let expires = Time::from_millis(entry.expires_ms);
         let last_used = Time::from_millis(entry.last_used_ms);
-        Ok(Self { addr, paths, names, expires, last_used })
+        let used = entry.used.unwrap_or(true);
+        Ok(Self { addr, paths, names, used, expires, last_used })
     }
 
     fn to_line(&self) -> String {
@@ -168,6 +166,7 @@ impl Saved {
             address: self.addr,
             paths: self.paths.paths().iter().map(Path::to_string).collect(),
             names: self.names.clone(),
+            used: Some(self.used),
             expires_ms: self.expires.as_millis(),
             last_used_ms: self.last_used.as_millis(),
         };

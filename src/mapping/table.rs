@@ -1,7 +1,6 @@
 //! The table of mapped addresses, shared by all workers.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use super::entry::{Mapping, Rest};
+use super::index::Index;
 use super::pool::Pool;
 use super::state::{Saved, Skipped, State};
 use crate::path::PathSet;
@@ -28,10 +28,10 @@ pub const MAX_TTL: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub struct Mappings {
     pool: Pool,
     cap: usize,
-    rest: Rest,
-    table: RwLock<Table>,
+    table: RwLock<Index>,
     generation: AtomicU64,
     address_generation: AtomicU64,
+    first_uses: Arc<AtomicU64>,
 }
 
 /// Why a path set got no address.
@@ -66,28 +66,21 @@ impl Mappings {
     /// An empty table over `pool` (its first and last address are never given) for at most `cap`
     /// mappings. An address rests for `quarantine` after its TTL and its last flow have ended; one
     /// that no flow ever used rests for two minutes at most, and not at all while a new mapping
-    /// would find no room.
+    /// would find no room. Ten seconds after an answer are the least in any case.
     pub fn new(pool: Ipv4Net, cap: usize, quarantine: Duration) -> Self {
         Self {
             pool: Pool::new(pool),
             cap,
-            rest: Rest::new(quarantine),
-            table: RwLock::default(),
+            table: RwLock::new(Index::new(Rest::new(quarantine), cap)),
             generation: AtomicU64::new(0),
             address_generation: AtomicU64::new(0),
+            first_uses: Arc::default(),
         }
     }
 
     /// The mapping of a mapped address.
     pub fn lookup(&self, addr: Ipv4Addr) -> Option<Arc<Mapping>> {
-        self.read().by_addr.get(&addr).cloned()
-    }
-
-    /// The newest mapping that `name` led to; `name` is in presentation form, in any case.
-    pub fn named(&self, name: &str) -> Option<Arc<Mapping>> {
-        let name = name.to_ascii_lowercase();
-        let table = self.read();
-        table.by_name.get(&name).and_then(|addr| table.by_addr.get(addr)).cloned()
+        self.read().at(addr).cloned()
     }
 
     /// The address that stands for `paths`, for an answer that is valid for `ttl` (at most
@@ -99,20 +92,21 @@ impl Mappings {
         ttl: Duration,
         now: Time,
     ) -> Result<Ipv4Addr, Exhausted> {
+        let expires = now + ttl.min(MAX_TTL);
         let mut table = self.write();
-        let mapping = match table.by_paths.get(paths) {
+        let mapping = match table.of(paths) {
             Some(mapping) => Arc::clone(mapping),
-            None => self.add(&mut table, paths, now)?,
+            None => self.add(&mut table, paths, expires, now)?,
         };
-        mapping.answered(now + ttl.min(MAX_TTL), now);
-        table.name(&mapping, &name.to_ascii_lowercase());
+        mapping.answered(expires, now);
+        mapping.add_name(&name.to_ascii_lowercase());
         self.generation.fetch_add(1, Relaxed);
         Ok(mapping.addr())
     }
 
     /// Drops every mapping that nothing holds any more, and says how many.
     pub fn expire(&self, now: Time) -> usize {
-        let dropped = self.write().sweep(self.rest, now);
+        let dropped = self.write().expire(now);
         if dropped > 0 {
             self.addresses_changed();
         }
@@ -121,7 +115,13 @@ impl Mappings {
 
     /// Changes whenever something changes that is worth saving: persist when it did.
     pub fn generation(&self) -> u64 {
-        self.generation.load(Relaxed)
+        self.generation.load(Relaxed) + self.first_uses.load(Relaxed)
+    }
+
+    /// Changes whenever something changes that makes an address pass to another host too early if
+    /// a crash loses it: persist soon when it did.
+    pub fn urgent_generation(&self) -> u64 {
+        self.address_generation() + self.first_uses.load(Relaxed)
     }
 
     /// Changes whenever a mapping comes or goes: refill the firewall's sets when it did.
@@ -131,14 +131,14 @@ impl Mappings {
 
     /// Every mapping, ordered by address.
     pub fn snapshot(&self) -> Vec<Arc<Mapping>> {
-        let mut mappings: Vec<_> = self.read().by_addr.values().cloned().collect();
+        let mut mappings: Vec<_> = self.read().mappings().cloned().collect();
         mappings.sort_unstable_by_key(|mapping| mapping.addr());
         mappings
     }
 
     /// How many mappings there are.
     pub fn len(&self) -> usize {
-        self.read().by_addr.len()
+        self.read().len()
     }
 
     /// Whether there is no mapping.
@@ -163,11 +163,11 @@ impl Mappings {
 
     /// Takes saved mappings back, and says what could not be taken.
     ///
-    /// They are valid again, because applications may still hold their addresses, and none is
-    /// given to another path set before one quarantine has passed: flows may have survived.
+    /// They are valid again, because applications may still hold their addresses, and they rest as
+    /// if a flow that used them, if any ever did, ended now: it may have survived.
     pub fn restore(&self, state: State, now: Time) -> Skipped {
         let (mut saved, mut skipped) = state.into_parts();
-        // The newest first: they stay if the cap is lower now, and `named` must find them.
+        // The newest first: they stay if the cap is lower now.
         saved.sort_by_key(|saved| Reverse(saved.last_used));
         let mut table = self.write();
         for saved in saved {
@@ -182,68 +182,54 @@ impl Mappings {
 
     fn add(
         &self,
-        table: &mut Table,
+        table: &mut Index,
         paths: &PathSet,
+        expires: Time,
         now: Time,
     ) -> Result<Arc<Mapping>, Exhausted> {
-        if table.by_addr.len() >= self.cap && now >= table.full_until {
-            table.sweep(self.rest.without_room(), now);
+        if let Err(full) = self.room(table)
+            && !table.make_room(now)
+        {
+            return Err(full);
         }
-        if table.by_addr.len() >= self.cap {
-            return Err(Exhausted::Cap(self.cap));
-        }
-        let addr = self
-            .free_address(table, paths, self.rest, now)
-            .or_else(|| self.free_address(table, paths, self.rest.without_room(), now))
-            .ok_or(Exhausted::Pool(self.pool.net()))?;
-        let mapping = Arc::new(Mapping::new(addr, paths.clone()));
-        table.insert(Arc::clone(&mapping));
+        let addr = table.free_address(paths, self.pool.probe(paths));
+        let addr = addr.ok_or(Exhausted::Pool(self.pool.net()))?;
+        let mapping = Mapping::new(addr, paths.clone(), &self.first_uses);
+        mapping.answered(expires, now);
+        let mapping = Arc::new(mapping);
+        table.insert(Arc::clone(&mapping), now);
         self.addresses_changed();
         Ok(mapping)
     }
 
-    /// The first address for `paths` that nothing holds.
-    ///
-    /// One more probe than there are mappings finds a free address if there is one: that bounds
-    /// the search by the cap, however large the pool.
-    fn free_address(
-        &self,
-        table: &mut Table,
-        paths: &PathSet,
-        rest: Rest,
-        now: Time,
-    ) -> Option<Ipv4Addr> {
-        let probes = table.by_addr.len() + 1;
-        self.pool.probe(paths).take(probes).find(|addr| match table.by_addr.get(addr).cloned() {
-            None => true,
-            Some(old) if old.retire(rest, now) => {
-                table.remove(&old);
-                true
-            }
-            Some(_) => false,
-        })
+    fn room(&self, table: &Index) -> Result<(), Exhausted> {
+        if table.len() >= self.cap {
+            Err(Exhausted::Cap(self.cap))
+        } else if table.len() as u64 >= self.pool.usable() {
+            Err(Exhausted::Pool(self.pool.net()))
+        } else {
+            Ok(())
+        }
     }
 
-    fn take_back(&self, table: &mut Table, saved: Saved, now: Time) -> Result<(), String> {
-        let Saved { addr, paths, names, expires, last_used } = saved;
+    fn take_back(&self, table: &mut Index, saved: Saved, now: Time) -> Result<(), String> {
+        let Saved { addr, paths, names, used, expires, last_used } = saved;
         if !self.pool.contains(addr) {
             return Err(format!("{addr} is outside the pool {}", self.pool.net()));
         }
-        if table.by_addr.contains_key(&addr) || table.by_paths.contains_key(&paths) {
+        if table.at(addr).is_some() || table.of(&paths).is_some() {
             return Err(format!("{addr} or its paths are already in the table"));
         }
-        if table.by_addr.len() >= self.cap {
+        if table.len() >= self.cap {
             return Err(format!("the table already holds {} mappings, its cap", self.cap));
         }
-        let mapping = Arc::new(Mapping::new(addr, paths).restored(now));
+        let mapping = Mapping::new(addr, paths, &self.first_uses).restored(used, now);
         // The clock may have been wrong when the file was written.
         mapping.answered(expires.min(now + MAX_TTL), last_used.min(now));
-        table.insert(Arc::clone(&mapping));
         for name in names.iter().rev() {
             mapping.add_name(name);
-            // A newer mapping may have the name already; that one keeps it.
-            table.by_name.entry(name.clone()).or_insert(addr);
         }
+        table.insert(Arc::new(mapping), now);
         Ok(())
     }
 
@@ -252,66 +238,12 @@ impl Mappings {
         self.address_generation.fetch_add(1, Relaxed);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
+    fn read(&self) -> RwLockReadGuard<'_, Index> {
         self.table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    fn write(&self) -> RwLockWriteGuard<'_, Index> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The mappings under their three keys. A mapping is in `by_addr` if and only if it is in
-/// `by_paths`; every entry of `by_name` leads to a mapping that has that name.
-#[derive(Debug, Default)]
-struct Table {
-    by_addr: HashMap<Ipv4Addr, Arc<Mapping>>,
-    by_paths: HashMap<PathSet, Arc<Mapping>>,
-    by_name: HashMap<String, Ipv4Addr>,
-    /// Before this nothing in the table can become free, so that a full table under a flood of new
-    /// names is not searched again for each of them. A new mapping may end sooner: it resets this.
-    full_until: Time,
-}
-
-impl Table {
-    fn insert(&mut self, mapping: Arc<Mapping>) {
-        self.by_paths.insert(mapping.paths().clone(), Arc::clone(&mapping));
-        self.by_addr.insert(mapping.addr(), mapping);
-        self.full_until = Time::default();
-    }
-
-    fn remove(&mut self, mapping: &Mapping) {
-        self.by_addr.remove(&mapping.addr());
-        self.by_paths.remove(mapping.paths());
-        for name in mapping.names() {
-            self.forget_name(&name, mapping.addr());
-        }
-    }
-
-    fn name(&mut self, mapping: &Mapping, name: &str) {
-        self.by_name.insert(name.to_owned(), mapping.addr());
-        if let Some(oldest) = mapping.add_name(name) {
-            self.forget_name(&oldest, mapping.addr());
-        }
-    }
-
-    /// Another mapping may have the name by now; that one keeps it.
-    fn forget_name(&mut self, name: &str, addr: Ipv4Addr) {
-        if self.by_name.get(name) == Some(&addr) {
-            self.by_name.remove(name);
-        }
-    }
-
-    fn sweep(&mut self, rest: Rest, now: Time) -> usize {
-        let retired: Vec<_> =
-            self.by_addr.values().filter(|mapping| mapping.retire(rest, now)).cloned().collect();
-        for mapping in &retired {
-            self.remove(mapping);
-        }
-        let rest = rest.without_room();
-        let held = self.by_addr.values().map(|mapping| mapping.held_until(rest, now));
-        self.full_until = held.min().unwrap_or(now);
-        retired.len()
     }
 }
 

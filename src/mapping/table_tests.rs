@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use std::collections::{BTreeSet, HashMap};
 
 const QUARANTINE: Duration = Duration::from_secs(60);
 const TTL: Duration = Duration::from_secs(10);
@@ -48,11 +49,10 @@ fn a_name_whose_record_changed_keeps_its_old_address_for_a_while() {
     let old = mappings.map("b.example.", &set(2), TTL, at(0)).expect("an address");
     let new = mappings.map("b.example.", &set(3), TTL, at(1)).expect("an address");
     assert_ne!(old, new);
-    assert_eq!(mappings.named("B.example.").map(|mapping| mapping.addr()), Some(new));
     assert_eq!(mappings.expire(at(69)), 0);
     assert_eq!(mappings.expire(at(70)), 1);
     assert!(mappings.lookup(old).is_none());
-    assert_eq!(mappings.named("b.example.").map(|mapping| mapping.addr()), Some(new));
+    assert!(mappings.lookup(new).is_some());
 }
 
 #[test]
@@ -113,6 +113,48 @@ fn a_full_table_finds_a_short_mapping_made_after_the_last_sweep() {
 }
 
 #[test]
+fn an_address_just_told_passes_to_nobody_whatever_the_ttl() {
+    for (net, cap, full) in [
+        ("127.64.0.0/10", 2, Exhausted::Cap(2)),
+        ("127.64.0.0/30", 9, Exhausted::Pool("127.64.0.0/30".parse().expect("a network"))),
+    ] {
+        let mappings = Mappings::new(net.parse().expect("a network"), cap, Duration::ZERO);
+        let map = |number, now| mappings.map("b.example.", &set(number), Duration::ZERO, now);
+        assert!(map(1, at(0)).is_ok() && map(2, at(0)).is_ok());
+        assert_eq!(mappings.expire(at(9)), 0);
+        assert_eq!(map(7, at(9)), Err(full));
+        assert!(map(7, at(10)).is_ok());
+    }
+}
+
+/// Sets whose hash points to the same address of the pool.
+fn colliding(mappings: &Mappings) -> [u8; 3] {
+    let first = |&number: &u8| mappings.pool.probe(&set(number)).next();
+    let mut alike = (1..=255).filter(|number| first(number) == first(&0));
+    [0, alike.next().expect("in so small a pool"), alike.next().expect("in so small a pool")]
+}
+
+#[test]
+fn an_address_stands_for_another_host_only_when_all_others_are_used_up() {
+    let mappings = mappings("127.64.0.0/29", 10);
+    let [one, two, three] = colliding(&mappings);
+    let first = map(&mappings, one, at(0)).expect("an address");
+    assert_eq!(mappings.expire(at(1000)), 1);
+    let second = map(&mappings, two, at(1000)).expect("an address");
+    assert_ne!(second, first, "the address that was free last");
+    assert_eq!(mappings.expire(at(2000)), 1);
+    assert_eq!(map(&mappings, one, at(2000)), Ok(first), "its own again");
+    assert_eq!(map(&mappings, two, at(2000)), Ok(second), "its own again");
+    // Six addresses: four more are left, then the one that has been free for longest.
+    assert_eq!(mappings.expire(at(3000)), 2);
+    assert_eq!(map(&mappings, two, at(3000)), Ok(second));
+    assert_eq!(mappings.expire(at(4000)), 1);
+    let others: Vec<_> = (100..104).map(|number| map(&mappings, number, at(4000))).collect();
+    assert!(!others.contains(&Ok(first)) && !others.contains(&Ok(second)));
+    assert_eq!(map(&mappings, three, at(4000)), Ok(first));
+}
+
+#[test]
 fn a_full_pool_gives_nothing_before_a_quarantine_ends() {
     let mappings = mappings("127.64.0.0/30", 10);
     assert!(map_used(&mappings, 1, at(0)).is_ok() && map_used(&mappings, 2, at(0)).is_ok());
@@ -139,7 +181,11 @@ fn a_lower_cap_keeps_the_newest_mappings() {
     let after = mappings("127.64.0.0/10", 2);
     let skipped = after.restore(before.to_state(), at(30));
     assert_eq!((after.len(), skipped.count), (2, 3));
-    assert!(after.named("n5.example.").is_some() && after.named("n4.example.").is_some());
+    let kept = after.snapshot().into_iter().filter_map(|mapping| mapping.name());
+    assert_eq!(
+        kept.collect::<BTreeSet<_>>(),
+        ["n4.example.", "n5.example."].map(str::to_owned).into()
+    );
 }
 
 #[test]
@@ -163,7 +209,18 @@ fn generations_tell_what_changed() {
     map(&mappings, 1, at(1)).expect("an address");
     assert_ne!(mappings.generation(), any);
     assert_eq!(mappings.address_generation(), addresses);
+    let (any, soon) = (mappings.generation(), mappings.urgent_generation());
+    let mapping = mappings.snapshot().pop().expect("a mapping");
+    assert!(mapping.pin());
+    assert!(mappings.generation() != any && mappings.urgent_generation() != soon);
+    let (any, soon) = (mappings.generation(), mappings.urgent_generation());
+    assert!(mapping.pin());
+    assert!(mappings.generation() == any && mappings.urgent_generation() == soon);
+    mapping.unpin(at(1));
+    mapping.unpin(at(1));
+    assert_eq!(mappings.address_generation(), addresses);
     mappings.expire(at(1000));
+    assert_ne!(mappings.urgent_generation(), soon);
     assert_ne!(mappings.address_generation(), addresses);
     assert!(mappings.is_empty());
 }
@@ -175,7 +232,7 @@ fn the_saved_form_is_stable() {
     let json = String::from_utf8(mappings.to_state().to_json()).expect("text");
     let expected = "{\"version\":1,\"mappings\":[\n{\"address\":\"127.118.232.255\",\
         \"expires_ms\":11000,\"last_used_ms\":1000,\"names\":[\"b.example.\"],\
-        \"paths\":[\"203.0.113.1:100 192.168.0.2\"]}\n]}\n";
+        \"paths\":[\"203.0.113.1:100 192.168.0.2\"],\"used\":false}\n]}\n";
     assert_eq!(json, expected);
 }
 
@@ -228,13 +285,36 @@ fn a_later_version_is_refused_whole() {
 #[test]
 fn restored_addresses_are_valid_and_rest_for_a_quarantine() {
     let before = mappings("127.64.0.0/30", 10);
-    let addr = map(&before, 1, at(0)).expect("an address");
-    map(&before, 2, at(0)).expect("an address");
+    let addr = map_used(&before, 1, at(0)).expect("an address");
+    map_used(&before, 2, at(0)).expect("an address");
     let after = mappings("127.64.0.0/30", 10);
     after.restore(before.to_state(), at(1000));
     assert!(after.lookup(addr).is_some_and(|mapping| mapping.paths() == &set(1)));
     assert_eq!(map(&after, 3, at(1059)), Err(Exhausted::Pool(after.pool())));
     assert!(map(&after, 3, at(1060)).is_ok());
+}
+
+#[test]
+fn after_a_restart_too_addresses_that_no_flow_used_go_first() {
+    let before = mappings("127.64.0.0/30", 10);
+    let used = map_used(&before, 1, at(0)).expect("an address");
+    let unused = map(&before, 2, at(0)).expect("an address");
+    let after = mappings("127.64.0.0/30", 10);
+    let saved = before.to_state().to_json();
+    after.restore(State::from_json(&saved).expect("what was written"), at(1000));
+    assert_eq!(map(&after, 3, at(1009)), Err(Exhausted::Pool(after.pool())));
+    assert_eq!(map(&after, 3, at(1010)), Ok(unused));
+    assert!(after.lookup(used).is_some_and(|mapping| mapping.paths() == &set(1)));
+}
+
+#[test]
+fn a_file_that_does_not_say_so_may_hold_used_addresses() {
+    let json = r#"{"version":1,"mappings":[{"address":"127.64.0.1","names":[],
+        "paths":["203.0.113.1 10.0.0.1"],"expires_ms":0,"last_used_ms":0}]}"#;
+    let mappings = mappings("127.64.0.0/10", 1);
+    mappings.restore(State::from_json(json.as_bytes()).expect("readable"), at(0));
+    assert_eq!(map(&mappings, 2, at(59)), Err(Exhausted::Cap(1)));
+    assert!(map(&mappings, 2, at(60)).is_ok());
 }
 
 #[test]
@@ -247,26 +327,16 @@ fn times_from_a_wrong_clock_do_not_hold_an_address_for_ever() {
 }
 
 #[test]
-fn the_newest_mapping_of_a_name_is_found_after_a_restart() {
-    let before = mappings("127.64.0.0/10", 100);
-    let newest = (1..=20).map(|number| {
-        before.map("b.example.", &set(number), TTL, at(number.into())).expect("an address")
-    });
-    let newest = newest.last();
-    let after = mappings("127.64.0.0/10", 100);
-    after.restore(before.to_state(), at(30));
-    assert_eq!(after.named("b.example.").map(|mapping| mapping.addr()), newest);
-}
-
-#[test]
 fn a_pinned_mapping_stays_while_another_worker_wants_its_address() {
     let mappings = Mappings::new("127.64.0.0/30".parse().expect("a network"), 2, Duration::ZERO);
     let addr = mappings.map("b.example.", &set(0), Duration::ZERO, at(0)).expect("an address");
     std::thread::scope(|scope| {
         let churn = scope.spawn(|| {
+            let mut second = 0;
             for number in (0..20).cycle().take(4000) {
-                let _ = mappings.map("b.example.", &set(number), Duration::ZERO, at(0));
-                mappings.expire(at(0));
+                second += 10;
+                let _ = mappings.map("b.example.", &set(number), Duration::ZERO, at(second));
+                mappings.expire(at(second));
             }
         });
         while !churn.is_finished() {
@@ -316,8 +386,8 @@ impl Promise {
     /// Whatever else happens.
     fn holds_firmly(&self, now: u64) -> bool {
         let rest = if self.used { QUARANTINE.as_secs() } else { 0 };
-        let quiet = self.expires.max(self.last_used);
-        self.addr.is_some() && (!self.pins.is_empty() || now < quiet + rest)
+        let quiet = (self.expires.max(self.last_used) + rest).max(self.last_used + 10);
+        self.addr.is_some() && (!self.pins.is_empty() || now < quiet)
     }
 
     /// As long as there is room.
@@ -354,11 +424,9 @@ impl Model {
 
     fn map(&mut self, number: u8, ttl: u64) {
         let is_new = !self.is_mapped(number);
-        if is_new && self.mappings.len() >= 12 {
-            self.make_room();
-        }
         let ttl_given = Duration::from_secs(ttl);
         let result = self.mappings.map("b.example.", &set(number), ttl_given, at(self.now));
+        self.drop_one_that_made_room();
         let held = self.promises.iter().filter(|promise| promise.holds_firmly(self.now)).count();
         let promise = &mut self.promises[usize::from(number)];
         match result {
@@ -374,15 +442,19 @@ impl Model {
     }
 
     fn is_mapped(&self, number: u8) -> bool {
-        self.mappings.read().by_paths.contains_key(&set(number))
+        self.mappings.read().of(&set(number)).is_some()
     }
 
-    /// A new mapping finds the table full: only firm promises are kept.
-    fn make_room(&mut self) {
-        for promise in &mut self.promises {
-            if !promise.holds_firmly(self.now) {
-                *promise = Promise::default();
-            }
+    /// When a new mapping finds the table full, one promise is dropped, and no firm one.
+    fn drop_one_that_made_room(&mut self) {
+        let broken = |number: &usize| {
+            self.promises[*number].holds(self.now) && !self.is_mapped(*number as u8)
+        };
+        let broken: Vec<_> = (0..self.promises.len()).filter(broken).collect();
+        assert!(broken.is_empty() || broken.len() == 1 && self.mappings.len() == 12, "{broken:?}");
+        for number in broken {
+            assert!(!self.promises[number].holds_firmly(self.now), "a firm promise is broken");
+            self.promises[number] = Promise::default();
         }
     }
 
@@ -414,11 +486,7 @@ impl Model {
             }
         }
         let table = self.mappings.read();
-        assert_eq!(table.by_addr.len(), table.by_paths.len());
-        assert!(table.by_addr.len() <= 12);
-        for (name, addr) in &table.by_name {
-            assert!(table.by_addr.get(addr).is_some_and(|mapping| mapping.names().contains(name)));
-        }
+        assert!(table.len() <= 12);
     }
 }
 
@@ -440,6 +508,22 @@ proptest! {
         let second = map(&shared, number, at(0));
         prop_assert_eq!(first == second, number == other);
         prop_assert!(second == alone || first == alone);
+    }
+
+    #[test]
+    fn no_address_changes_hosts_while_the_pool_has_others(ops in ops()) {
+        let mappings = mappings("127.64.0.0/27", 20);
+        let (mut now, mut owner) = (0, HashMap::new());
+        for op in ops {
+            match op {
+                Op::Map { set: number, .. } => {
+                    let addr = map(&mappings, number, at(now)).expect("room");
+                    prop_assert_eq!(*owner.entry(addr).or_insert(number), number);
+                }
+                Op::Advance { seconds } => now += seconds,
+                _ => drop(mappings.expire(at(now))),
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The clock behind [`Time`].
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
 
 use crate::time::Time;
+
+/// What distinguishes this boot of the kernel from others (proc_sys_kernel(5), random/boot_id).
+pub fn boot() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
 
 /// Wall-clock time at the start, advanced by the monotonic clock.
 #[derive(Debug, Clone, Copy)]

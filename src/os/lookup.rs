@@ -1,8 +1,10 @@
-//! Lookups of NAT records, on a thread of their own (crate `hickory-resolver` is asynchronous).
+//! Lookups of NAT records, and of the A records that emulate them, on a thread of their own (crate
+//! `hickory-resolver` is asynchronous).
 //!
 //! The server asked is the one whose reply waits, so that split-horizon DNS keeps working; ID and
-//! source port are random (RFC 5452). The question is for the NAT type, and only replies to A
-//! questions are ever held, so our own lookups cannot loop.
+//! source port are random (RFC 5452). The replies pass the queue of replies like any other, but
+//! those to questions for the NAT type never wait for a question of that type, and names that
+//! emulate a NAT record are never followed up: our own lookups cannot loop.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,7 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::dns::hold::{LookupKey, NatAnswer, Server};
+use crate::dns::hold::{LookupKey, NatAnswer, Server, Wanted};
 use crate::path::Path;
 
 use super::nfqueue::Wake;
@@ -44,7 +46,7 @@ pub struct Answered {
     pub malformed: u64,
 }
 
-/// Asks for NAT records. How many questions are in flight is limited by who asks.
+/// Asks for records. How many questions are in flight is limited by who asks.
 pub struct Lookups(UnboundedSender<LookupKey>);
 
 /// The other end of [`Lookups`], for a thread of its own.
@@ -142,7 +144,7 @@ pub(super) fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
 }
 
 /// One question to one server; what is remembered is for the caller to decide.
-fn options() -> ResolverOpts {
+pub(super) fn options() -> ResolverOpts {
     let mut options = ResolverOpts::default();
     options.ndots = 0;
     options.timeout = TIMEOUT;
@@ -169,16 +171,32 @@ async fn ask_apart(
 async fn ask(resolver: &TokioResolver, record_type: u16, key: &LookupKey) -> (NatAnswer, u64) {
     // The wire form of a name that was already parsed ends with the root: it is fully qualified.
     let Ok(name) = Name::from_bytes(key.name.as_wire()) else { return (NatAnswer::Failed, 0) };
-    match resolver.lookup(name, RecordType::from(record_type)).await {
+    let rtype = match key.wanted {
+        Wanted::Nat => RecordType::from(record_type),
+        Wanted::Address => RecordType::A,
+    };
+    match resolver.lookup(name, rtype).await {
+        Ok(lookup) if key.wanted == Wanted::Address => (read_addresses(&lookup), 0),
         Ok(lookup) => read(&lookup, record_type),
         Err(NetError::Timeout) => (NatAnswer::Silent, 0),
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
             (NatAnswer::None { ttl: none.negative_ttl.unwrap_or(NEGATIVE_TTL) }, 0)
         }
         Err(error) => {
-            log::debug!("NAT record of {} from {}: {error}", key.name, key.server.socket_addr());
+            log::debug!("{rtype} of {} from {}: {error}", key.name, key.server.socket_addr());
             (NatAnswer::Failed, 0)
         }
+    }
+}
+
+/// The addresses at the end of a chain of aliases, if there is one; its TTLs count too.
+fn read_addresses(lookup: &Lookup) -> NatAnswer {
+    let ttl = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default();
+    let address = |data: &RData| if let RData::A(addr) = data { Some(addr.0) } else { None };
+    let addrs: Vec<_> = lookup.answers().iter().filter_map(|one| address(&one.data)).collect();
+    match addrs.is_empty() {
+        true => NatAnswer::None { ttl: NEGATIVE_TTL },
+        false => NatAnswer::Addresses { addrs, ttl },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Kernel and operating system. Nothing above this folder makes a system call.
 
+mod addresses;
 pub mod clock;
 pub mod control;
 pub mod cttimeout;
@@ -7,8 +8,10 @@ pub mod dnsqueue;
 pub mod events;
 pub mod facts;
 pub mod firewall;
+pub mod journal;
 pub mod limits;
 pub mod lookup;
+pub mod nameserver;
 mod netlink;
 pub mod network;
 pub mod nfqueue;

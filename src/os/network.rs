@@ -1,17 +1,18 @@
 //! This host's addresses and routes.
-#![allow(unsafe_code, reason = "getifaddrs has no safe wrapper in the crates we use")]
 
 use std::collections::HashSet;
-use std::ffi::{CStr, CString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ipnet::Ipv4Net;
+use rustix::net::netdevice::{index_to_name, name_to_index};
 
-use crate::tunnel::{Addresses, Environment};
+use crate::tunnel::client::Keepalive;
+use crate::tunnel::{Addresses, Environment, OuterPort};
 
+use super::addresses::{self, InterfaceAddress};
 use super::ports::{Port, Ports};
 
 /// What is known of the network around this host. Clones share it.
@@ -28,6 +29,7 @@ pub struct Network {
 #[derive(Debug, Default)]
 struct Attached {
     own: HashSet<Ipv4Addr>,
+    networks: Vec<Ipv4Net>,
     inside: Vec<Ipv4Net>,
     /// Networks of hairpin interfaces, with their indexes.
     hairpin: Vec<(u32, Ipv4Net)>,
@@ -47,6 +49,22 @@ impl Network {
         *self.attached.write().unwrap_or_else(PoisonError::into_inner) = attached;
         self.epoch.fetch_add(1, Relaxed);
         Ok(())
+    }
+
+    /// Sends a keepalive from its flow's outer port.
+    pub fn send(&self, keepalive: &Keepalive<Port>) -> io::Result<()> {
+        match &*keepalive.from {
+            OuterPort::Own(port) => port.send(keepalive.to, &keepalive.payload),
+            OuterPort::Served(port) => {
+                self.ports.send_as(port.endpoint(), keepalive.to, &keepalive.payload)
+            }
+        }
+    }
+
+    /// A network of this host's that shares addresses with `pool`.
+    pub fn clash(&self, pool: Ipv4Net) -> Option<Ipv4Net> {
+        let shares = |net: &&Ipv4Net| pool.contains(*net) || net.contains(&pool);
+        self.attached().networks.iter().find(shares).copied()
     }
 
     fn attached(&self) -> RwLockReadGuard<'_, Attached> {
@@ -69,18 +87,23 @@ impl Addresses for Network {
     }
 }
 
+/// The address from which packets for `destination` leave. Connecting a UDP socket sends nothing and
+/// makes the kernel choose route and source.
+pub fn source_for(destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // The port does not matter to the route.
+    socket.connect(SocketAddrV4::new(destination, 9)).ok()?;
+    match socket.local_addr().ok()? {
+        SocketAddr::V4(source) => Some(*source.ip()),
+        SocketAddr::V6(_) => None,
+    }
+}
+
 impl Environment for Network {
     type Lease = Port;
 
-    /// Connecting a UDP socket sends nothing and makes the kernel choose route and source.
     fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-        // The port does not matter to the route.
-        socket.connect(SocketAddrV4::new(hop, 9)).ok()?;
-        match socket.local_addr().ok()? {
-            SocketAddr::V4(source) if !source.ip().is_loopback() => Some(*source.ip()),
-            _ => None,
-        }
+        source_for(hop).filter(|source| !source.is_loopback())
     }
 
     fn route_epoch(&self) -> u64 {
@@ -92,77 +115,35 @@ impl Environment for Network {
     }
 }
 
+/// Every IPv4 address of this host: its interface, and the address with the length of its prefix.
+pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
+    let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+    // An interface may be gone by now.
+    let named = |InterfaceAddress { interface, addr }: InterfaceAddress| {
+        index_to_name(&asker, interface).ok().map(|name| (name, addr))
+    };
+    Ok(addresses::list()?.into_iter().filter_map(named).collect())
+}
+
 impl Attached {
     fn read(outside: &[String], hairpin: &[String]) -> io::Result<Self> {
+        let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+        let indexes = |names: &[String]| -> HashSet<u32> {
+            names.iter().filter_map(|name| name_to_index(&asker, name).ok()).collect()
+        };
+        let (outside, hairpin) = (indexes(outside), indexes(hairpin));
         let mut attached = Self::default();
-        each_address(|interface, addr, mask| {
-            attached.own.insert(addr);
-            // The mask of an interface address is always one of a prefix.
-            let Ok(net) = Ipv4Net::with_netmask(addr, mask) else { return };
-            let is_in = |names: &[String]| names.iter().any(|name| name == interface);
-            if !is_in(outside) {
-                attached.inside.push(net.trunc());
+        for InterfaceAddress { interface, addr } in addresses::list()? {
+            attached.own.insert(addr.addr());
+            attached.networks.push(addr.trunc());
+            if !outside.contains(&interface) {
+                attached.inside.push(addr.trunc());
             }
-            if is_in(hairpin) {
-                attached
-                    .hairpin
-                    .extend(interface_index(interface).map(|index| (index, net.trunc())));
+            if hairpin.contains(&interface) {
+                attached.hairpin.push((interface, addr.trunc()));
             }
-        })?;
+        }
         Ok(attached)
-    }
-}
-
-/// Every IPv4 address of this host: interface, address with the length of its prefix.
-pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
-    let mut list = Vec::new();
-    each_address(|interface, addr, mask| {
-        list.extend(Ipv4Net::with_netmask(addr, mask).map(|net| (interface.to_owned(), net)));
-    })?;
-    Ok(list)
-}
-
-/// The index of an interface that is there; 0 is never one.
-fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    // SAFETY: `name` is a C string.
-    Some(unsafe { libc::if_nametoindex(name.as_ptr()) }).filter(|&index| index != 0)
-}
-
-/// Visits every IPv4 address of this host: interface, address, network mask.
-fn each_address(mut visit: impl FnMut(&str, Ipv4Addr, Ipv4Addr)) -> io::Result<()> {
-    let mut list = std::ptr::null_mut();
-    // SAFETY: getifaddrs writes a list to `list`, which is freed below.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut next = list;
-    while !next.is_null() {
-        // SAFETY: `next` is an entry of the list, which is not freed yet. Its name is a C string;
-        // address and mask are null or point to addresses of the family they name.
-        unsafe {
-            let entry = &*next;
-            if let (Some(addr), Some(mask)) = (ipv4(entry.ifa_addr), ipv4(entry.ifa_netmask)) {
-                visit(&CStr::from_ptr(entry.ifa_name).to_string_lossy(), addr, mask);
-            }
-            next = entry.ifa_next;
-        }
-    }
-    // SAFETY: `list` came from getifaddrs and is not used any more.
-    unsafe { libc::freeifaddrs(list) };
-    Ok(())
-}
-
-/// # Safety
-/// `addr` is null or points to a socket address of the family it names.
-unsafe fn ipv4(addr: *const libc::sockaddr) -> Option<Ipv4Addr> {
-    // SAFETY: not null, and of the family whose structure is read.
-    unsafe {
-        if addr.is_null() || i32::from((*addr).sa_family) != libc::AF_INET {
-            return None;
-        }
-        let addr = addr.cast::<libc::sockaddr_in>().read_unaligned();
-        Some(Ipv4Addr::from(u32::from_be(addr.sin_addr.s_addr)))
     }
 }
 

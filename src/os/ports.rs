@@ -4,7 +4,7 @@
 //! outer packet before the INPUT hook turns it into, say, TCP. So the port is reserved by an
 //! unconnected socket bound to the wildcard address, which conflicts with every other socket on
 //! that port: nobody can hold one that the kernel would find.
-#![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
+#![allow(unsafe_code, reason = "three socket options have no safe wrapper")]
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -12,8 +12,11 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use rustix::net::{AddressFamily, SocketType};
+
 use crate::path::Hop;
 use crate::tunnel::Lease;
+use crate::wire::Endpoint;
 
 /// The ports that may be owned at once.
 #[derive(Debug, Clone)]
@@ -62,6 +65,18 @@ impl Ports {
             }
         }
     }
+
+    /// Sends a datagram from a port of a host whose packets this one forwards (IP_TRANSPARENT: needs
+    /// CAP_NET_ADMIN). The socket lives as long as this call and is never read.
+    pub fn send_as(&self, from: Endpoint, to: Hop, payload: &[u8]) -> io::Result<()> {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+        let socket = UdpSocket::from(socket);
+        drop_all(&socket)?;
+        set_mark(&socket, self.mark)?;
+        set_option(&socket, libc::SOL_IP, libc::IP_TRANSPARENT, &1)?;
+        rustix::net::bind(&socket, &SocketAddrV4::new(from.addr, from.port))?;
+        socket.send_to(payload, SocketAddrV4::new(to.addr, to.port)).map(drop)
+    }
 }
 
 /// Owns the gateway's tunnel port, so that nothing answers for it with "port unreachable" while
@@ -82,22 +97,27 @@ fn drop_all(socket: &UdpSocket) -> io::Result<()> {
     // `ret #0`: keep no octet of any packet (BPF_RET | BPF_K).
     let mut program = [libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 }];
     let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-    set_option(socket, libc::SO_ATTACH_FILTER, &filter)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }
 
 /// Needs CAP_NET_ADMIN, as the queues do; 0 is what a socket has anyway.
 fn set_mark(socket: &UdpSocket, mark: u32) -> io::Result<()> {
-    if mark == 0 { Ok(()) } else { set_option(socket, libc::SO_MARK, &mark) }
+    if mark == 0 { Ok(()) } else { set_option(socket, libc::SOL_SOCKET, libc::SO_MARK, &mark) }
 }
 
-/// Sets an option of SOL_SOCKET whose value is a `T` in the kernel's layout.
-fn set_option<T>(socket: &UdpSocket, option: libc::c_int, value: &T) -> io::Result<()> {
+/// Sets an option whose value is a `T` in the kernel's layout.
+fn set_option<T>(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: the kernel reads `size_of::<T>()` octets of `value` during the call and keeps no
     // pointer; that a filter's program outlives the call is for the caller, whose local it is.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_SOCKET,
+            level,
             option,
             (&raw const *value).cast(),
             size_of::<T>() as libc::socklen_t,

@@ -10,17 +10,14 @@ use hickory_resolver::proto::serialize::binary::BinDecodable;
 use tokio::runtime::Builder;
 
 use super::lookup::{TokioResolver, new_resolver};
+use super::nameserver;
+use crate::dns;
 use crate::explain::{Answer, Asked, Data, Record};
-use crate::{dns, doctor};
 
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// The name servers of /etc/resolv.conf; without any, the one on this host (resolv.conf(5)).
-/// Link-local ones cannot be asked (see [`super::lookup`]).
+/// The name servers of /etc/resolv.conf that can be asked; without any, the one on this host
+/// (resolv.conf(5)).
 pub fn name_servers() -> Vec<IpAddr> {
-    let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
-    let servers: Vec<_> = doctor::name_servers(&text).filter_map(|s| s.parse().ok()).collect();
-    if servers.is_empty() { vec![Ipv4Addr::LOCALHOST.into()] } else { servers }
+    nameserver::of_this_host().unwrap_or_else(|_| vec![Ipv4Addr::LOCALHOST.into()])
 }
 
 /// Asks for the name's address, as programs do, and for its NAT record. If a server does not

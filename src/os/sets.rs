@@ -1,7 +1,8 @@
 //! The sets in nft's table that the daemon fills, for people and other rules to read.
 #![allow(unsafe_code, reason = "flushing a set and concatenated keys go past crate nftnl")]
 
-use std::ffi::{CString, c_char, c_void};
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::io;
 use std::net::Ipv4Addr;
 
@@ -12,28 +13,84 @@ use super::netlink::Socket;
 use crate::path::Hop;
 use crate::rules::NFT_TABLE;
 
-/// Replaces the contents of the sets `mapped` and `gateways` in nft's table, in one transaction.
-pub fn fill(mapped: &[Ipv4Addr], gateways: &[Hop]) -> io::Result<()> {
-    let table = CString::new(NFT_TABLE).map_err(io::Error::other)?;
-    let table = Table::new(table, ProtoFamily::Inet);
-    let mut batch = Batch::new();
-    let mut mapped_set = Set::new_named(c"mapped", 1, &table, ProtoFamily::Inet);
-    replace(&mut batch, &mut mapped_set, mapped);
-    let keys: Vec<Gateway> = gateways.iter().copied().map(Gateway).collect();
-    let mut gateway_set = Set::new_named(c"gateways", 2, &table, ProtoFamily::Inet);
-    replace(&mut batch, &mut gateway_set, &keys);
-    commit(&batch.finalize())
+/// Elements in one transaction. An attribute holds 64 KB, an ordinary socket sends about 200 KB at
+/// once, and an element has 20 octets; other users of nf_tables wait while one is carried out.
+const PAGE: usize = 2048;
+
+/// What the sets are to hold.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Mapped addresses.
+    pub mapped: BTreeSet<Ipv4Addr>,
+    /// First hops.
+    pub gateways: BTreeSet<Hop>,
 }
 
-fn replace<K: SetKey>(batch: &mut Batch, set: &mut Set<'_, K>, keys: &[K]) {
-    batch.add(&Elements(set), MsgType::Del);
-    keys.iter().for_each(|key| set.add(key));
-    if !keys.is_empty() {
-        batch.add_iter(set.elems_iter(), MsgType::Add);
+/// The sets `mapped` and `gateways` in nft's table, and what was put into them.
+#[derive(Debug, Default)]
+pub struct Sets(Option<Contents>);
+
+impl Sets {
+    /// What they hold is not known any more, because their table was loaded anew.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Makes them hold this: by changes to what is known of them, or anew. After an error nothing is
+    /// known.
+    pub fn fill(&mut self, wanted: Contents) -> io::Result<()> {
+        let known = self.0.take();
+        let table = CString::new(NFT_TABLE).map_err(io::Error::other)?;
+        let table = Table::new(table, ProtoFamily::Inet);
+        let known_mapped = known.as_ref().map(|known| &known.mapped);
+        Named(&table, c"mapped").change(known_mapped, &wanted.mapped)?;
+        let gateways = |hops: &BTreeSet<Hop>| hops.iter().copied().map(Gateway).collect();
+        let known_gateways = known.as_ref().map(|known| gateways(&known.gateways));
+        Named(&table, c"gateways").change(known_gateways.as_ref(), &gateways(&wanted.gateways))?;
+        self.0 = Some(wanted);
+        Ok(())
+    }
+}
+
+/// A set in a table.
+struct Named<'t>(&'t Table, &'static CStr);
+
+impl Named<'_> {
+    /// New elements come before old ones go, so that none is missing meanwhile.
+    fn change<K: SetKey + Ord>(
+        &self,
+        known: Option<&BTreeSet<K>>,
+        wanted: &BTreeSet<K>,
+    ) -> io::Result<()> {
+        let nothing = BTreeSet::new();
+        let before = known.unwrap_or(&nothing);
+        let new: Vec<&K> = wanted.difference(before).collect();
+        let old: Vec<&K> = before.difference(wanted).collect();
+        let mut pages = new.chunks(PAGE);
+        if known.is_none() {
+            self.commit(true, pages.next().unwrap_or_default(), MsgType::Add)?;
+        }
+        pages.try_for_each(|page| self.commit(false, page, MsgType::Add))?;
+        old.chunks(PAGE).try_for_each(|page| self.commit(false, page, MsgType::Del))
+    }
+
+    /// One transaction: empties the set if asked to, then adds or deletes these elements.
+    fn commit<K: SetKey>(&self, empty: bool, keys: &[&K], kind: MsgType) -> io::Result<()> {
+        let mut set = Set::<K>::new_named(self.1, 1, self.0, ProtoFamily::Inet);
+        let mut batch = Batch::new();
+        if empty {
+            batch.add(&Elements(&set), MsgType::Del);
+        }
+        keys.iter().for_each(|&key| set.add(key));
+        if !keys.is_empty() {
+            batch.add_iter(set.elems_iter(), kind);
+        }
+        send(&batch.finalize())
     }
 }
 
 /// `addr . port`, as in `type ipv4_addr . inet_service`.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Gateway(Hop);
 
 impl SetKey for Gateway {
@@ -71,7 +128,7 @@ unsafe impl<K> NlMsg for Elements<'_, '_, K> {
     }
 }
 
-fn commit(batch: &FinalizedBatch) -> io::Result<()> {
+fn send(batch: &FinalizedBatch) -> io::Result<()> {
     let socket = Socket::asking(mnl::Bus::Netfilter)?;
     socket.0.send_all(batch)?;
     let mut expected = batch.sequence_numbers();

@@ -40,6 +40,9 @@ pub fn render_ip6tables(config: &Config) -> String {
     let mut security = Table::default();
     security.chain("INPUT", Place::Last);
     security.rule("INPUT", dns(config.queues));
+    if let Some(client) = &config.client {
+        security.served_dns(client, config.queues);
+    }
     HEADER.replace("{tool}", "ip6tables") + &security.text("security")
 }
 
@@ -73,9 +76,7 @@ impl Tables {
         self.raw.queue("OUTPUT", format!("-d {pool}"), queues, ClientPort::Source);
 
         self.filter.chain("OUTPUT", Place::First);
-        self.filter.rule("OUTPUT", format!("-d {pool} -p tcp -j REJECT --reject-with tcp-reset"));
-        self.filter
-            .rule("OUTPUT", format!("-d {pool} -j REJECT --reject-with icmp-admin-prohibited"));
+        self.filter.reject("OUTPUT", client);
 
         self.mangle.chain("OUTPUT", Place::First);
         self.mangle.save_mark("OUTPUT", mark);
@@ -86,6 +87,42 @@ impl Tables {
         let related = format!("-p icmp {} --ctstate RELATED --ctdir REPLY", ct(mark));
         self.security.rule("INPUT", format!("{related} {}", errors(queues)));
         self.security.rule("INPUT", dns(config.queues));
+        if client.is_routed() {
+            self.routed_pool(config, client);
+        }
+        if !client.serve.is_empty() {
+            self.served_hosts(config, client);
+        }
+    }
+
+    /// Other hosts can send to a routed pool, whose route leads here.
+    fn routed_pool(&mut self, config: &Config, client: &Client) {
+        let pool = client.pool;
+        self.raw.chain("PREROUTING", Place::First);
+        self.raw.rule("PREROUTING", format!("! -i lo -s {pool} -j DROP"));
+        for interface in &client.serve {
+            let served = format!("-i {interface} -d {pool}");
+            self.raw.queue("PREROUTING", served, config.queues, ClientPort::Source);
+        }
+        self.filter.chain("INPUT", Place::First);
+        self.filter.reject("INPUT", client);
+    }
+
+    fn served_hosts(&mut self, config: &Config, client: &Client) {
+        self.mangle.chain("PREROUTING", Place::First);
+        self.mangle.save_mark("PREROUTING", config.mark);
+        self.security.served_dns(client, config.queues);
+        self.mangle.chain("POSTROUTING", Place::Last);
+        for interface in &client.serve {
+            let marked = ct(config.mark);
+            let replies = format!("-o {interface} -p udp {marked} --ctdir REPLY");
+            self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
+            let related =
+                format!("-o {interface} -p icmp {marked} --ctstate RELATED --ctdir REPLY");
+            self.mangle.rule("POSTROUTING", format!("{related} {}", errors(config.queues)));
+            // What was not queued above is none of the gateway role's either.
+            self.mangle.rule("POSTROUTING", format!("-o {interface} -j RETURN"));
+        }
     }
 
     fn gateway(&mut self, config: &Config, gateway: &Gateway) {
@@ -198,8 +235,11 @@ impl Table {
         self.chains.contains(&format!(":{PREFIX}{name} - [0:0]"))
     }
 
-    /// Declares our chain of a built-in one, with the jump to it.
+    /// Declares our chain of a built-in one, with the jump to it. Both roles may want it.
     fn chain(&mut self, hook: &str, place: Place) {
+        if self.declares(hook) {
+            return;
+        }
         self.declare(hook);
         let command = match place {
             Place::First => "-I",
@@ -223,6 +263,21 @@ impl Table {
         if !self.declares(&name) {
             self.declare(&name);
             rules.iter().for_each(|rule| self.rule(&name, rule));
+        }
+    }
+
+    /// The sender fails at once.
+    fn reject(&mut self, chain: &str, client: &Client) {
+        let pool = client.pool;
+        self.rule(chain, format!("-d {pool} -p tcp -j REJECT --reject-with tcp-reset"));
+        self.rule(chain, format!("-d {pool} -j REJECT --reject-with icmp-admin-prohibited"));
+    }
+
+    /// DNS replies to served hosts.
+    fn served_dns(&mut self, client: &Client, queues: Queues) {
+        for interface in &client.serve {
+            self.chain("FORWARD", Place::Last);
+            self.rule("FORWARD", format!("-o {interface} {}", dns(queues)));
         }
     }
 
@@ -281,7 +336,8 @@ impl ClientPort {
     }
 
     /// What `-m u32` reads: eight bits of the port behind the IPv4 header. The lowest bit is left
-    /// out, because Linux gives connecting sockets even ports first.
+    /// out, because Linux gives connecting sockets even ports first. Of protocols without ports this
+    /// reads something else; ping's checksum spreads its packets, whose order does not matter.
     fn bits(self) -> &'static str {
         match self {
             Self::Source => "0>>22&0x3C@0>>17&0xFF",

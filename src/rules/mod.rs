@@ -10,6 +10,11 @@
 //! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject` |
 //! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
 //! | output, mangle | M moves from the packet to its connection |
+//! | prerouting, raw (routed pool) | to the pool, from `serve`: to the data queues. From the pool: drop |
+//! | prerouting, mangle (`serve`) | M moves from the packet to its connection |
+//! | input, filter - 1 (routed pool) | to the pool, from the network: reject |
+//! | forward, security + 10 (`serve`; iptables: end of security) | DNS replies: to the DNS queue |
+//! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them: to the data queues |
 //! | input, security + 10 (iptables: end of security) | replies on M's UDP connections, ICMP errors about them: to the data queues; DNS replies: to the DNS queue |
 //!
 //! | hook and priority | gateway role |

@@ -20,6 +20,12 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
     text += &table_head(fingerprint);
     if let Some(client) = &config.client {
         text += &client_chains(config, client);
+        if client.is_routed() {
+            text += &routed_pool(config, client);
+        }
+        if !client.serve.is_empty() {
+            text += &served_hosts(config, client);
+        }
     }
     if let Some(gateway) = &config.gateway {
         text += &timeout_objects();
@@ -100,6 +106,65 @@ fn client_chains(config: &Config, client: &Client) -> String {
 		meta l4proto udp {has_mark} ct direction reply counter {queue}
 		meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
 		udp sport 53 ct direction reply counter queue flags bypass to {dns}
+	}}
+"
+    )
+}
+
+/// Other hosts can send to a routed pool, whose route leads here.
+fn routed_pool(config: &Config, client: &Client) -> String {
+    let pool = client.pool;
+    let queue = data_queue(config.queues);
+    let served = match client.serve.is_empty() {
+        true => String::new(),
+        false => {
+            let serve = interfaces(&client.serve);
+            format!("\t\tiifname {serve} ip daddr {pool} counter {queue}\n")
+        }
+    };
+    format!(
+        "
+	# Before conntrack. No other host has an address of the pool.
+	chain client_prerouting {{
+		type filter hook prerouting priority raw; policy accept;
+		iifname != \"lo\" ip saddr {pool} counter drop
+{served}	}}
+
+	# It stands for no host, or comes from where nobody is served: the sender fails at once.
+	chain client_unserved {{
+		type filter hook input priority filter - 1; policy accept;
+		ip daddr {pool} meta l4proto tcp counter reject with tcp reset
+		ip daddr {pool} counter reject with icmp type admin-prohibited
+	}}
+"
+    )
+}
+
+fn served_hosts(config: &Config, client: &Client) -> String {
+    let serve = interfaces(&client.serve);
+    let queue = data_queue(config.queues);
+    let (dns, errors) = (config.queues.dns(), config.queues.data().start);
+    let has_mark = has_mark("ct", config.mark);
+    let save = save_mark(config.mark);
+    format!(
+        "
+	# The outer packets of served hosts are forwarded, as if the hosts had sent them.
+	chain client_served_mark {{
+		type filter hook prerouting priority mangle; policy accept;
+		{save}
+	}}
+
+	# After the user's own filter, as in `client_input`.
+	chain client_served_dns {{
+		type filter hook forward priority security + 10; policy accept;
+		oifname {serve} udp sport 53 ct direction reply counter queue flags bypass to {dns}
+	}}
+
+	# After NAT, when they have the served host's address again.
+	chain client_postrouting {{
+		type filter hook postrouting priority srcnat + 200; policy accept;
+		oifname {serve} meta l4proto udp {has_mark} ct direction reply counter {queue}
+		oifname {serve} meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
 	}}
 "
     )
@@ -219,6 +284,10 @@ fn gateway_hairpin(mark: Mark) -> String {
 }
 
 fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
+    let served = config.client.as_ref().filter(|client| !client.serve.is_empty());
+    let served = served.map_or(String::new(), |client| {
+        format!("\t\toifname {} accept\n", interfaces(&client.serve))
+    });
     let arrivals = interfaces(gateway.arrivals());
     let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
@@ -226,20 +295,20 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
-	# client role's connections never match: their replies arrive here, they do not leave.
+	# client role's connections never match: their replies arrive here, or leave to served hosts.
 	# Errors about packets that were not tracked: natttd sees whether such a packet came through a
 	# tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
-		{has_mark} ct direction reply counter {queue}
+{served}		{has_mark} ct direction reply counter {queue}
 		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}
 "
     )
 }
 
-/// By a hash of addresses and ports, the same for both directions: a flow stays in one queue, and
-/// so in order. Fan-out by CPU would tear it apart.
+/// By a hash of addresses and ports: each direction of a flow stays in one queue, and so in order.
+/// Fan-out by CPU would tear it apart.
 fn data_queue(queues: Queues) -> String {
     let first = queues.data().start;
     match queues.workers {

@@ -175,10 +175,66 @@ fn iptables_hairpin() {
     assert!(!render(&config(BOTH), Flavour::Iptables).contains("MASQUERADE"));
 }
 
+const ROUTER: &str = r#"
+[client]
+pool = "198.18.0.0/15"
+serve = ["lan", "docker0"]
+[gateway]
+outside = ["wan"]
+exports = ["192.168.0.0/24"]
+"#;
+
+#[test]
+fn nft_router_as_client() {
+    let text = render(&config(ROUTER), Flavour::Nft);
+    let reply = "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue";
+    assert_lines(
+        &text,
+        &[
+            "iifname != \"lo\" ip saddr 198.18.0.0/15 counter drop",
+            "iifname { \"lan\", \"docker0\" } ip daddr 198.18.0.0/15 counter queue to symhash mod 4 offset 26800",
+            "type filter hook input priority filter - 1; policy accept;",
+            "oifname { \"lan\", \"docker0\" } udp sport 53 ct direction reply counter queue flags bypass to 26816",
+            &format!(
+                "oifname {{ \"lan\", \"docker0\" }} meta l4proto udp {reply} to symhash mod 4 offset 26800"
+            ),
+            "oifname { \"lan\", \"docker0\" } accept",
+        ],
+    );
+    let unserved = render(&config("[client]\npool = \"198.18.0.0/15\""), Flavour::Nft);
+    assert!(unserved.contains("client_unserved") && !unserved.contains("client_served"));
+    assert!(!render(&config(BOTH), Flavour::Nft).contains("client_unserved"));
+}
+
+#[test]
+fn iptables_router_as_client() {
+    let text = render(&config(ROUTER), Flavour::Iptables);
+    let marked = "-m connmark --mark 0x04000000/0x04000000 -m conntrack";
+    assert_lines(
+        &text,
+        &[
+            "-A NATTT-PREROUTING ! -i lo -s 198.18.0.0/15 -j DROP",
+            "-A NATTT-PREROUTING -i docker0 -d 198.18.0.0/15 -j NATTT-NFQUEUE-SOURCE",
+            "-A NATTT-INPUT -d 198.18.0.0/15 -p tcp -j REJECT --reject-with tcp-reset",
+            "-A NATTT-FORWARD -o lan -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
+            &format!(
+                "-A NATTT-POSTROUTING -o lan -p udp {marked} --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION"
+            ),
+            "-A NATTT-POSTROUTING -o lan -j RETURN",
+        ],
+    );
+    for (jump, tables) in [("PREROUTING", 3), ("FORWARD", 1), ("OUTPUT", 3), ("INPUT", 1)] {
+        let jump = format!("-I {jump} -j NATTT-{jump}");
+        assert_eq!(text.lines().filter(|line| *line == jump).count(), tables, "{jump}");
+    }
+    assert!(render_ip6tables(&config(ROUTER)).contains("-A NATTT-FORWARD -o docker0 -p udp"));
+}
+
 #[test]
 fn only_dns_and_icmp_errors_go_on_without_the_daemon() {
     for flavour in Flavour::ALL {
-        for line in render(&config(BOTH), flavour).lines().filter(|line| line.contains("bypass")) {
+        let texts = render(&config(BOTH), flavour) + &render(&config(ROUTER), flavour);
+        for line in texts.lines().filter(|line| line.contains("bypass")) {
             assert!(line.contains("26816") || line.contains("icmp"), "{line}");
         }
     }

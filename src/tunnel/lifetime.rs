@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::saved::SavedLife;
 use crate::time::Time;
 use crate::wire::datagram::Transport;
 
@@ -54,6 +55,17 @@ impl Lifetime {
     /// A flow that begins now.
     pub fn new(now: Time) -> Self {
         Self { last_used: AtomicU64::new(now.as_millis()), state: AtomicU8::new(0) }
+    }
+
+    /// A flow of an earlier run. `slack`: how old what was saved may be.
+    pub(super) fn restored(saved: SavedLife, slack: Duration, now: Time) -> Self {
+        let last_used = (saved.last_used + slack).min(now);
+        Self { last_used: AtomicU64::new(last_used.as_millis()), state: AtomicU8::new(saved.state) }
+    }
+
+    /// What to save.
+    pub(super) fn saved(&self) -> SavedLife {
+        SavedLife { state: self.state.load(Relaxed), last_used: self.last_used() }
     }
 
     /// Notes a packet. Both directions refresh (RFC 4787 REQ-6 demands the outbound one).

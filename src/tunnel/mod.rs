@@ -6,11 +6,13 @@ mod common;
 pub mod fate;
 pub mod gateway;
 pub mod lifetime;
+mod saved;
 mod table;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Environment, Lease};
+pub use client::{Client, Environment, Lease, Origin, OuterPort};
 pub use common::{Addresses, Traffic};
 pub use fate::{Fate, Front};
 pub use gateway::Gateway;
+pub use saved::{NoFlow, Saved, SavedClient, SavedGateway, SavedLife};

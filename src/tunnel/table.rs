@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Relaxed, Release},
+};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::time::Time;
 
@@ -11,6 +14,8 @@ use crate::time::Time;
 const SHARDS: usize = 64;
 /// How many flows one packet may look at for one that can be evicted.
 const EVICTION_STEPS: usize = 256;
+/// How many new flows are remembered until somebody looks.
+const MAX_FRESH: usize = 65_536;
 
 /// What a table must know of its flows.
 pub(super) trait Entry {
@@ -74,6 +79,9 @@ pub(super) enum Refusal {
 pub(super) struct FlowTable<F, V: Entry> {
     forward: Sharded<Forward<F, V>>,
     reverse: ShardedMap<V::Reverse, Arc<V>>,
+    /// Keys of flows that were added since the last look.
+    fresh: Mutex<Vec<F>>,
+    any_fresh: AtomicBool,
     len: AtomicUsize,
     evicted: AtomicU64,
     cap: usize,
@@ -95,7 +103,16 @@ impl<F, V> Default for Forward<F, V> {
 impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
     pub(super) fn new(cap: usize) -> Self {
         let (len, evicted) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Self { forward: Sharded::new(), reverse: Sharded::new(), len, evicted, cap }
+        let (forward, reverse) = (Sharded::new(), Sharded::new());
+        Self {
+            forward,
+            reverse,
+            fresh: Mutex::default(),
+            any_fresh: AtomicBool::new(false),
+            len,
+            evicted,
+            cap,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,7 +150,30 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
             self.remove(&key);
             return Err(Refusal::Full);
         }
+        if new {
+            self.note_fresh(key);
+        }
         Ok(flow)
+    }
+
+    /// Whoever looks seldom sees only the first of many.
+    fn note_fresh(&self, key: F) {
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        if fresh.len() < MAX_FRESH {
+            fresh.push(key);
+        }
+        self.any_fresh.store(true, Release);
+    }
+
+    /// Whether flows were added since this was last asked.
+    pub(super) fn any_fresh(&self) -> bool {
+        self.any_fresh.load(Relaxed) && self.any_fresh.swap(false, AcqRel)
+    }
+
+    /// The flows that were added since the last look and are still there.
+    pub(super) fn take_fresh(&self) -> Vec<Arc<V>> {
+        let fresh = std::mem::take(&mut *self.fresh.lock().unwrap_or_else(PoisonError::into_inner));
+        fresh.iter().filter_map(|key| self.forward(key)).collect()
     }
 
     /// The flow, and whether it is new.

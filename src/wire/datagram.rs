@@ -44,6 +44,15 @@ impl std::fmt::Display for Endpoint {
     }
 }
 
+impl std::str::FromStr for Endpoint {
+    type Err = std::net::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let socket: std::net::SocketAddrV4 = text.parse()?;
+        Ok(Self { addr: *socket.ip(), port: socket.port() })
+    }
+}
+
 /// What follows the IPv4 header, as far as NATTT cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -84,6 +93,18 @@ impl Transport {
             (Self::IcmpQuery, Self::IcmpAnswer) | (Self::Tcp(_), Self::Tcp(_)) => true,
             (Self::IcmpQuery, _) => false,
             _ => self == other,
+        }
+    }
+
+    /// What a flow of this protocol begins with.
+    pub fn of_flow(protocol: u8) -> Self {
+        match protocol {
+            protocol::TCP => Self::Tcp(0),
+            protocol::UDP => Self::Udp,
+            protocol::ICMP => Self::IcmpQuery,
+            protocol::SCTP => Self::Sctp,
+            protocol::DCCP | protocol::UDP_LITE => Self::UdpLike,
+            _ => Self::Other,
         }
     }
 

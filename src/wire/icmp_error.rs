@@ -14,6 +14,9 @@ pub const LEAST_QUOTE: usize = IPV4_HEADER + 8;
 const UNREACHABLE: u8 = 3;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
+const NETWORK_UNREACHABLE: u8 = 0;
+const HOST_UNREACHABLE: u8 = 1;
+const TTL_EXCEEDED: u8 = 0;
 /// Code of "fragmentation needed and DF set".
 const FRAGMENTATION_NEEDED: u8 = 4;
 /// The least MTU that IPv4 allows, in octets (RFC 791 §3.2).
@@ -74,6 +77,19 @@ impl IcmpError {
     /// Whether it says that a packet was too long for the path.
     pub fn is_about_mtu(&self, bytes: &[u8]) -> bool {
         (bytes[KIND], bytes[CODE]) == (UNREACHABLE, FRAGMENTATION_NEEDED)
+    }
+
+    /// Whether it says that packets do not get where they are meant to go.
+    pub fn is_about_reach(&self, bytes: &[u8]) -> bool {
+        match bytes[KIND] {
+            UNREACHABLE => bytes[CODE] != FRAGMENTATION_NEEDED,
+            kind => (kind, bytes[CODE]) == (TIME_EXCEEDED, TTL_EXCEEDED),
+        }
+    }
+
+    /// Whether it says that there is no way to the network or the host itself.
+    pub fn is_about_host(&self, bytes: &[u8]) -> bool {
+        bytes[KIND] == UNREACHABLE && matches!(bytes[CODE], NETWORK_UNREACHABLE | HOST_UNREACHABLE)
     }
 
     /// Takes `levels` tunnel headers off the quote, gives the error and what is then quoted new

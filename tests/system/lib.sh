@@ -19,6 +19,7 @@ declare -A PID=()
 
 . "$TESTS/system/topology.sh"
 . "$TESTS/system/natttd.sh"
+. "$TESTS/system/protocols.sh"
 
 # ---- nodes -------------------------------------------------------------------------------------
 
@@ -104,7 +105,8 @@ seen() {
 wait_for() {
     local deadline=$((SECONDS + $1 * ${SLOW:-1})) what=$2
     shift 2
-    until "$@" >/dev/null 2>&1; do
+    # In a subshell: a helper that fails would end the test at its first try.
+    until ("$@") >/dev/null 2>&1; do
         ((SECONDS < deadline)) || fail "waited in vain for: $what"
         sleep 0.05
     done

@@ -155,3 +155,15 @@ finds A "problem daemon-absent"
 lacks A queue-taken
 on A nft flush ruleset
 finds A "problem rules-missing"
+
+# ---- a router whose hosts run nothing ------------------------------------------------------------
+client_config Y2
+printf 'pool = "198.18.0.0/15"\nserve = ["lan"]\n' >>"$RUN/Y2.toml"
+start_natttd Y2
+sound Y2
+on Y2 nft flush chain ip site forward
+finds Y2 "problem firewall-drops"
+words 'tunnel packets of hosts behind lan are dropped'
+on Y2 sysctl -qw net.ipv4.conf.lan.forwarding=0
+finds Y2 "problem no-forwarding"
+words 'hosts there cannot be served'

@@ -14,10 +14,10 @@ gateway_config Y
 echo 'hairpin = ["lan"]' >>"$RUN/Y.toml"
 start_natttd Y
 
-same "This is B." "$(fetch A1 b.example/)" "the page from the same LAN"
-matches '^192\.168\.0\.1:' "$(fetch A1 b.example/whoami)" "Y as B sees it"
-matches '^B saw 192\.168\.0\.1:[0-9]+: hello$' "$(ask A1 b.example 7 hello)" "UDP"
-on A1 ping -n -c 1 -W 5 b.example >/dev/null
+answer_every_protocol B Y
+MASQUERADED=1 every_protocol A1 b.example 192.168.0.1
+refused "a closed UDP port in the same LAN" ask A1 b.example 9 hello --timeout 15
+same ECONNREFUSED "$OUTPUT" "what a closed UDP port in the same LAN reports"
 # The kernel sends none about what it translates.
 same "" "$(seen A1 eth0 redirect || true)" "ICMP redirects that would lead A1 past Y"
 

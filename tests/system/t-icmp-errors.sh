@@ -44,6 +44,8 @@ for kind in -U -I -T; do
         "$(on A traceroute -n -q 1 -w 5 -m 4 "$kind" b.example | xargs)" "traceroute $kind"
 done
 
+matches "203\.0\.113\.1 .* $b " "$(on A mtr -n -r -c 2 -i 0.2 -m 4 b.example | tail -n 2 | xargs)" "mtr"
+
 # A's closed port: B learns it.
 capture B eth0 icmp
 on A "$PYTHON" - <<'PY'

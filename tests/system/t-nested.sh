@@ -22,8 +22,6 @@ nattt_gateway Y 10.0.0.0/24
 nattt_gateway T
 nattt_client A
 
-same "This is B." "$(fetch A deep.example/)" "the page"
-matches '^198\.51\.100\.10:' "$(fetch A deep.example/whoami)" "A as B sees it"
-matches '^B saw 198\.51\.100\.10:[0-9]+: hello$' "$(ask A deep.example 7 hello)" "UDP"
-on A ping -n -c 1 -W 5 deep.example >/dev/null
+answer_every_protocol B Y T
+every_protocol A deep.example 198.51.100.10
 wait_for 5 "the second level at T" seen T wan '198\.51\.100\.10\.[0-9]+ > 10\.0\.0\.9\.100: UDP'

@@ -11,7 +11,7 @@
 #     X2 .21 ---------+     A2 192.168.0.2 behind X2; both masquerade and know no tunnel
 #
 # Hosts have one interface, eth0; boxes have `wan` and `lan`. B, C, B2 and W run peers/server.py;
-# N serves example.zone. A has a stateful firewall that drops what it did not ask for; so have all
+# N serves example.zone and plain.zone. A has a stateful firewall that drops what it did not ask for; so have all
 # boxes, for FORWARD and INPUT. Y also forwards its port 5555 (TCP, UDP) to C the classic way.
 
 fig1() {
@@ -123,7 +123,7 @@ NFT
 # path of the original forbid it to read files here.
 name_server() {
     mkdir "$RUN/named"
-    cp "$(command -v named)" "$TESTS/system/example.zone" "$RUN/named/"
+    cp "$(command -v named)" "$TESTS"/system/*.zone "$RUN/named/"
     cat >"$RUN/named/named.conf" <<CONF
 options {
     directory "$RUN/named";
@@ -136,6 +136,7 @@ options {
 };
 controls { };
 zone "example" { type primary; file "example.zone"; };
+zone "plain" { type primary; file "plain.zone"; };
 CONF
     start N named "$RUN/named/named" -g -4 -n 1 -c "$RUN/named/named.conf"
     wait_for 20 "the DNS server" on N dig +time=1 +tries=1 @198.51.100.53 example. SOA

@@ -1,7 +1,7 @@
 #!/bin/bash
-# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins, and real sockets of SCTP, DCCP and
-# UDP-Lite, on a stock kernel. The network is that of tests/system/topology.sh, with a home host T
-# (.9) in Y's LAN that takes over from Y halfway.
+# vm.sh run tests/vm/topologies.sh: nft's rules with hairpins, a router as the client, and real sockets of
+# SCTP, DCCP and UDP-Lite, on a stock kernel. The network is that of tests/system/topology.sh, with a
+# home host T (.9) in Y's LAN that takes over from Y halfway.
 . "$(cd "$(dirname "$0")/../system" && pwd)/lib.sh"
 FLAVOUR=nft SLOW=8 PATIENCE=60
 
@@ -53,6 +53,26 @@ serve T
 same "This is B." "$(fetch A b.example/)" "the page"
 matches '^192\.168\.0\.9:' "$(fetch A1 b.example/whoami)" "T as B sees it"
 same "This is T." "$(fetch A home.example/)" "T's own service"
-real sctp 1000 192.168.0.9 A
+on T sysctl -qw net.netfilter.nf_conntrack_checksum=0
+for protocol in sctp dccp udplite; do
+    real "$protocol" 1000 192.168.0.9 A
+done
 refused "out again through T" fetch A relay.example/ --max-time 20
 step "a home host behind a router that knows no tunnels"
+
+stop A1 natttd
+rules A1 remove
+client_config X
+printf '%s\n' 'pool = "198.18.0.0/15"' 'serve = ["lan"]' >>"$RUN/X.toml"
+start_natttd X
+matches '^198\.1[89]\.' "$(lookup A1 b.example)" "the address at A1"
+same "This is B." "$(fetch A1 b.example/)" "the page at A1"
+matches '^B saw 192\.168\.0\.9:[0-9]+: hello$' "$(ask A1 b.example 7 hello)" "UDP at A1"
+refused "a closed UDP port" ask A1 b.example 9 hello --timeout 60
+same ECONNREFUSED "$OUTPUT" "what a closed UDP port reports"
+refused "an unmapped address" fetch A1 198.19.255.1/
+same 7 "$STATUS" "curl's exit status for an unmapped address"
+for protocol in sctp dccp udplite; do
+    real "$protocol" 1000 192.168.0.9 A1
+done
+step "a router as the client of a host that runs nothing"

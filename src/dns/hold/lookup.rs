@@ -1,10 +1,14 @@
 //! What is asked about NAT records, and what is answered.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
 
+use crate::counters::Counter;
 use crate::dns::Name;
 use crate::dns::packet::DNS_PORT;
 use crate::path::{Path, PathSet};
+
+use super::{MAX_PATHS, MAX_TTL};
 
 /// The server that sent a reply, to be asked for the NAT record too: split-horizon DNS keeps
 /// working.
@@ -31,13 +35,24 @@ impl Server {
     }
 }
 
-/// One question for NAT records. Equal questions are asked once at a time.
+/// The record that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// NAT records.
+    Nat,
+    /// A records, where those emulate a NAT record.
+    Address,
+}
+
+/// One question. Equal questions are asked once at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LookupKey {
     /// Whom to ask.
     pub server: Server,
-    /// The name whose NAT records are wanted.
+    /// The name whose records are wanted.
     pub name: Name,
+    /// Which records.
+    pub wanted: Wanted,
 }
 
 /// What became of a question. TTLs in seconds.
@@ -47,6 +62,13 @@ pub enum NatAnswer {
     Found {
         /// The path of each record that is well-formed.
         paths: Vec<Path>,
+        /// The records' TTL.
+        ttl: u32,
+    },
+    /// There are A records.
+    Addresses {
+        /// Their addresses.
+        addrs: Vec<Ipv4Addr>,
         /// The records' TTL.
         ttl: u32,
     },
@@ -65,8 +87,37 @@ pub enum NatAnswer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Paths(PathSet),
+    Addresses(Vec<Ipv4Addr>),
     NoRecord,
     Failed,
+    /// Never kept: what stands for the answer of a server that is known to be silent.
+    Silent,
+}
+
+impl Answer {
+    /// What A records are worth, and for how long.
+    pub(super) fn of_addresses(mut addrs: Vec<Ipv4Addr>, ttl: u32) -> (Self, Duration) {
+        // Sorted, so that the same records always make the same paths.
+        addrs.sort();
+        addrs.dedup();
+        addrs.truncate(MAX_PATHS);
+        (Self::Addresses(addrs), sound_ttl(ttl).min(MAX_TTL))
+    }
+
+    /// Why a reply stays as it is with this answer.
+    pub(super) fn absence(&self) -> Counter {
+        match self {
+            Self::Silent => Counter::DnsServerSilent,
+            Self::Failed => Counter::DnsLookupFailed,
+            Self::Paths(_) | Self::Addresses(_) | Self::NoRecord => Counter::DnsNoRecord,
+        }
+    }
+}
+
+/// A TTL with its top bit set counts as zero (RFC 2181 §8).
+pub(super) fn sound_ttl(ttl: u32) -> Duration {
+    let ttl = if ttl > i32::MAX as u32 { 0 } else { ttl };
+    Duration::from_secs(ttl.into())
 }
 
 #[cfg(test)]

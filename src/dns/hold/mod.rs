@@ -1,22 +1,26 @@
-//! Replies that wait for the NAT record of their name: packets, answers and time in; questions,
-//! verdicts and changed packets out.
+//! Replies that wait for the NAT record of their name, or for the A records that emulate it:
+//! packets, answers and time in; questions, verdicts and changed packets out.
 //!
 //! A packet waits for `patience` at most and is then passed on as it came; its question goes on,
 //! and a late answer serves the next reply. Nothing here blocks, and every table has a cap.
 
-mod expiring;
+mod change;
+mod inquiry;
 mod lookup;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use self::expiring::Expiring;
-use self::lookup::Answer;
-pub use self::lookup::{LookupKey, NatAnswer, Server};
+use self::change::changed;
+use self::inquiry::{Inquiry, Joined, Known, Outcome};
+use self::lookup::{Answer, sound_ttl};
+pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
+use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::packet::Packet;
-use super::{Class, Name, Policy, RewriteError, acceptable, classify, rewrite, size_limit};
+use super::{Class, FollowUp, Name, Policy, classify};
 use crate::counters::Counter;
+use crate::expiring::Expiring;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
 
@@ -33,13 +37,12 @@ pub const MAX_PATHS: usize = 16;
 
 /// A question without any answer is given up after this time, as if the server had been silent.
 const LOOKUP_LIFETIME: Duration = Duration::from_secs(30);
-/// The longest that a path is remembered, in seconds (RFC 8767 §4 caps at 7 days; NAT boxes move
-/// more often).
-const MAX_TTL: u32 = 3600;
-/// The least and the most that the absence of a record is remembered, in seconds (RFC 2308 §5).
-const NEGATIVE_TTL: (u32, u32) = (5, 300);
-/// How long a failure is remembered, in seconds (RFC 2308 §7 allows five minutes at most).
-const FAILURE_TTL: u32 = 5;
+/// The longest that a path is remembered (RFC 8767 §4 caps at 7 days; NAT boxes move more often).
+const MAX_TTL: Duration = Duration::from_secs(3600);
+/// The least and the most that the absence of a record is remembered (RFC 2308 §5).
+const NEGATIVE_TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
+/// How long a failure is remembered (RFC 2308 §7 allows five minutes at most).
+const FAILURE_TTL: Duration = Duration::from_secs(5);
 /// So many unanswered questions in a row make a server silent.
 const SILENT_AFTER: u8 = 3;
 /// A server's silence is forgotten after this time without another unanswered question.
@@ -100,7 +103,7 @@ pub struct Captured {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Ask for NAT records; the answer comes back through [`Hold::answer`].
+    /// Ask for records; the answer comes back through [`Hold::answer`].
     Lookup(LookupKey),
     /// Accept the packet as it came.
     Release {
@@ -115,6 +118,8 @@ pub enum Output {
         id: u32,
         /// The whole IP packet.
         octets: Vec<u8>,
+        /// What it has become.
+        counter: Counter,
     },
     /// Nothing but a counter moves.
     Count(Counter),
@@ -125,8 +130,9 @@ impl Output {
     pub fn counter(&self) -> Option<Counter> {
         match self {
             Self::Lookup(_) => None,
-            Self::Rewritten { .. } => Some(Counter::DnsMapped),
-            Self::Release { counter, .. } | Self::Count(counter) => Some(*counter),
+            Self::Rewritten { counter, .. }
+            | Self::Release { counter, .. }
+            | Self::Count(counter) => Some(*counter),
         }
     }
 }
@@ -139,8 +145,8 @@ pub struct Hold {
     waiting: VecDeque<Waiting>,
     lookups: Expiring<LookupKey, ()>,
     answers: Expiring<LookupKey, Answer>,
-    /// Unanswered questions in a row.
-    silences: Expiring<Server, u8>,
+    /// Unanswered questions in a row. Some servers ignore the NAT type only.
+    silences: Expiring<(Server, Wanted), u8>,
     outputs: VecDeque<Output>,
 }
 
@@ -148,8 +154,8 @@ pub struct Hold {
 struct Waiting {
     id: u32,
     octets: Vec<u8>,
-    asked: Name,
-    key: LookupKey,
+    about: FollowUp,
+    inquiry: Inquiry,
     deadline: Time,
 }
 
@@ -185,12 +191,12 @@ impl Hold {
         around: &mut impl Surroundings,
     ) {
         self.lookups.remove(&key);
-        self.note_silence(key.server, &answer, now);
+        self.note_silence((key.server, key.wanted), &answer, now);
         let (answer, ttl) = self.judge(&key, answer, around);
-        self.settle_waiting(&key, &answer, ttl, now, around);
-        if ttl > 0 {
-            let end = now + Duration::from_secs(u64::from(ttl));
-            let evicted = self.answers.insert(key, answer, end, now);
+        let known = Known { answer, end: now + ttl };
+        self.settle_waiting(&key, &known, now, around);
+        if !ttl.is_zero() {
+            let evicted = self.answers.insert(key, known.answer, known.end, now);
             self.count_eviction(evicted);
         }
     }
@@ -198,7 +204,12 @@ impl Hold {
     /// Passes on what has waited too long, and gives up questions that nobody answered.
     pub fn tick(&mut self, now: Time, around: &mut impl Surroundings) {
         let late = self.waiting.partition_point(|waiting| waiting.deadline <= now);
-        self.release_first(late);
+        for waiting in self.waiting.drain(..late).collect::<Vec<_>>() {
+            match waiting.inquiry.outcome(false) {
+                Some(outcome) => self.settle(&waiting, outcome, now, around),
+                None => self.release(waiting.id, Counter::DnsTimeout),
+            }
+        }
         while let Some(key) = self.lookups.pop_ended(now) {
             self.answer(key, NatAnswer::Silent, now, around);
         }
@@ -217,7 +228,9 @@ impl Hold {
 
     /// Passes on everything that waits: the daemon ends.
     pub fn stop(&mut self) {
-        self.release_first(self.waiting.len());
+        let counter = Counter::DnsTimeout;
+        let all = self.waiting.drain(..);
+        self.outputs.extend(all.map(|waiting| Output::Release { id: waiting.id, counter }));
     }
 
     /// A packet that is worth waiting for, or why it is not.
@@ -225,25 +238,33 @@ impl Hold {
         let Captured { id, interface, octets } = captured;
         let packet = Packet::parse(&octets).map_err(|_| Counter::DnsMalformed)?;
         let server = Server::new(packet.server(), interface);
-        match classify(packet.message(), self.settings.policy) {
+        match classify(packet.message(), &self.settings.policy) {
             Class::Pass(counter) => Err(counter),
-            Class::Hold(follow_up) => {
-                let key = LookupKey { server, name: follow_up.target };
+            Class::Hold(about) => {
+                let inquiry = Inquiry::new(server, &about, now);
                 let deadline = now + self.settings.patience;
-                Ok(Waiting { id, octets, asked: follow_up.asked, key, deadline })
+                Ok(Waiting { id, octets, about, inquiry, deadline })
             }
         }
     }
 
-    fn admit(&mut self, waiting: Waiting, now: Time, around: &mut impl Surroundings) {
-        if let Some((answer, end)) = self.answers.find(&waiting.key, now) {
-            let (answer, ttl) = (answer.clone(), end.since(now).as_secs() as u32);
-            return self.settle(&waiting, &answer, ttl, now, around);
+    fn admit(&mut self, mut waiting: Waiting, now: Time, around: &mut impl Surroundings) {
+        waiting.inquiry.fill(|key| {
+            let (answer, end) = self.answers.find(key, now)?;
+            Some(Known { answer: answer.clone(), end })
+        });
+        if let Some(outcome) = waiting.inquiry.outcome(true) {
+            return self.settle(&waiting, outcome, now, around);
         }
-        let asked = self.ask(&waiting.key, now);
-        if self.is_silent(waiting.key.server, now) {
-            self.release(waiting.id, Counter::DnsServerSilent);
-        } else if !asked || self.waiting.len() >= MAX_WAITING {
+        let open: Vec<LookupKey> = waiting.inquiry.open().cloned().collect();
+        let unasked = open.iter().filter(|key| !self.ask(key, now)).count();
+        waiting.inquiry.fill(|key| {
+            let silent = self.is_silent((key.server, key.wanted), now);
+            silent.then_some(Known { answer: Answer::Silent, end: now })
+        });
+        if let Some(outcome) = waiting.inquiry.outcome(true) {
+            self.settle(&waiting, outcome, now, around);
+        } else if unasked > 0 || self.waiting.len() >= MAX_WAITING {
             self.release(waiting.id, Counter::DnsHoldFull);
         } else {
             self.outputs.push_back(Output::Count(Counter::DnsHeld));
@@ -264,34 +285,37 @@ impl Hold {
         true
     }
 
-    fn is_silent(&self, server: Server, now: Time) -> bool {
-        self.silences.find(&server, now).is_some_and(|(count, _)| *count >= SILENT_AFTER)
+    fn is_silent(&self, of: (Server, Wanted), now: Time) -> bool {
+        self.silences.find(&of, now).is_some_and(|(count, _)| *count >= SILENT_AFTER)
     }
 
-    fn note_silence(&mut self, server: Server, answer: &NatAnswer, now: Time) {
+    fn note_silence(&mut self, of: (Server, Wanted), answer: &NatAnswer, now: Time) {
         match answer {
-            NatAnswer::Found { .. } | NatAnswer::None { .. } => self.silences.remove(&server),
+            NatAnswer::Found { .. } | NatAnswer::Addresses { .. } | NatAnswer::None { .. } => {
+                self.silences.remove(&of);
+            }
             // The question may not have left this host: that tells nothing about the server.
             NatAnswer::Failed => {}
             NatAnswer::Silent => {
-                let before = self.silences.find(&server, now).map_or(0, |(count, _)| *count);
+                let before = self.silences.find(&of, now).map_or(0, |(count, _)| *count);
                 let (count, end) = (before.saturating_add(1), now + SILENCE_LIFETIME);
-                let evicted = self.silences.insert(server, count, end, now);
+                let evicted = self.silences.insert(of, count, end, now);
                 self.count_eviction(evicted);
             }
         }
     }
 
-    /// What an answer is worth, and for how many seconds.
+    /// What an answer is worth, and for how long.
     fn judge(
         &mut self,
         key: &LookupKey,
         answer: NatAnswer,
         around: &impl Surroundings,
-    ) -> (Answer, u32) {
+    ) -> (Answer, Duration) {
         let (negative, ttl) = match answer {
             NatAnswer::Failed | NatAnswer::Silent => return (Answer::Failed, FAILURE_TTL),
             NatAnswer::None { ttl } => (Answer::NoRecord, ttl),
+            NatAnswer::Addresses { addrs, ttl } => return Answer::of_addresses(addrs, ttl),
             NatAnswer::Found { paths, ttl } => match self.believed(&key.name, paths, around) {
                 Some(paths) => return (Answer::Paths(paths), sound_ttl(ttl).min(MAX_TTL)),
                 None => (Answer::NoRecord, ttl),
@@ -322,50 +346,60 @@ impl Hold {
         PathSet::new(believed)
     }
 
-    /// Lets go of every packet that waits for this answer.
+    /// The paths that the addresses of boxes and host make, by the same rules as those of NAT
+    /// records.
+    fn joined(&mut self, waiting: &Waiting, around: &impl Surroundings) -> Option<PathSet> {
+        let private_allowed = self.settings.allows_private(&waiting.about.target);
+        let usable = |addr, first| match first {
+            true => acceptable_first(addr, private_allowed, |addr| around.is_own(addr)).is_ok(),
+            false => may_be_a_host(addr),
+        };
+        let Joined { paths, refused } = waiting.inquiry.emulated_paths(MAX_PATHS, usable);
+        self.count_many(Counter::DnsRefusedRecord, refused);
+        PathSet::new(paths)
+    }
+
+    /// Lets go of every packet that has waited for this answer only.
     fn settle_waiting(
         &mut self,
         key: &LookupKey,
-        answer: &Answer,
-        ttl: u32,
+        known: &Known,
         now: Time,
         around: &mut impl Surroundings,
     ) {
-        let all = std::mem::take(&mut self.waiting);
-        let (settled, others): (VecDeque<_>, _) =
-            all.into_iter().partition(|waiting| waiting.key == *key);
-        self.waiting = others;
-        for waiting in &settled {
-            self.settle(waiting, answer, ttl, now, around);
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            waiting.inquiry.fill(|open| (open == key).then(|| known.clone()));
+            match waiting.inquiry.outcome(true) {
+                Some(outcome) => self.settle(&waiting, outcome, now, around),
+                None => self.waiting.push_back(waiting),
+            }
         }
     }
 
     fn settle(
         &mut self,
         waiting: &Waiting,
-        answer: &Answer,
-        ttl: u32,
+        outcome: Outcome,
         now: Time,
         around: &mut impl Surroundings,
     ) {
-        let changed = match answer {
-            Answer::NoRecord => Err(Counter::DnsNoRecord),
-            Answer::Failed => Err(Counter::DnsLookupFailed),
-            Answer::Paths(paths) => {
-                let ttl = ttl.min(self.settings.max_mapped_ttl);
-                changed(waiting, ttl, |ttl| around.map(&waiting.asked, paths, ttl, now))
-            }
+        let emulated = matches!(outcome, Outcome::Emulated { .. });
+        let (paths, end) = match outcome {
+            Outcome::Unchanged(counter) => return self.release(waiting.id, counter),
+            Outcome::Paths { paths, end } => (Some(paths), end),
+            Outcome::Emulated { end } => (self.joined(waiting, around), end),
         };
-        match changed {
-            Ok(octets) => self.outputs.push_back(Output::Rewritten { id: waiting.id, octets }),
+        let Some(paths) = paths else { return self.release(waiting.id, Counter::DnsNoRecord) };
+        let ttl = (end.since(now).as_secs() as u32).min(self.settings.max_mapped_ttl);
+        let asked = &waiting.about.asked;
+        let map = || around.map(asked, &paths, ttl, now);
+        match changed(&waiting.octets, &waiting.about.lack, ttl, map) {
+            Ok((octets, counter)) => {
+                self.count_many(Counter::DnsEmulated, usize::from(emulated));
+                self.outputs.push_back(Output::Rewritten { id: waiting.id, octets, counter });
+            }
             Err(counter) => self.release(waiting.id, counter),
         }
-    }
-
-    fn release_first(&mut self, count: usize) {
-        let released = self.waiting.drain(..count);
-        let counter = Counter::DnsTimeout;
-        self.outputs.extend(released.map(|waiting| Output::Release { id: waiting.id, counter }));
     }
 
     fn release(&mut self, id: u32, counter: Counter) {
@@ -379,28 +413,6 @@ impl Hold {
     fn count_many(&mut self, counter: Counter, count: usize) {
         self.outputs.extend(std::iter::repeat_n(Output::Count(counter), count));
     }
-}
-
-/// The packet with a mapped address in it, or why it stays as it is.
-fn changed(
-    waiting: &Waiting,
-    ttl: u32,
-    map: impl FnOnce(u32) -> Option<Ipv4Addr>,
-) -> Result<Vec<u8>, Counter> {
-    let packet = Packet::parse(&waiting.octets).map_err(|_| Counter::DnsMalformed)?;
-    let mapped = map(ttl).ok_or(Counter::MappingsFull)?;
-    let limit = size_limit(packet.message());
-    let message = rewrite(packet.message(), mapped, ttl, limit).map_err(|error| match error {
-        RewriteError::Malformed(_) => Counter::DnsMalformed,
-        RewriteError::HasAddress => Counter::DnsPassed,
-        RewriteError::TooLarge(_) => Counter::DnsTooLarge,
-    })?;
-    packet.with_message(&message).map_err(|_| Counter::DnsTooLarge)
-}
-
-/// A TTL with its top bit set counts as zero (RFC 2181 §8).
-fn sound_ttl(ttl: u32) -> u32 {
-    if ttl > i32::MAX as u32 { 0 } else { ttl }
 }
 
 #[cfg(test)]

@@ -29,8 +29,13 @@ pub(super) mod attribute {
 pub(super) enum Message<'b> {
     /// A packet, with its attributes.
     Packet(&'b [u8]),
-    /// The kernel's answer to a request: 0 or a negative errno.
-    Answer(i32),
+    /// The kernel's answer to a request.
+    Answer {
+        /// 0 or a negative errno.
+        errno: i32,
+        /// The request's type.
+        about: u16,
+    },
     /// Anything else.
     Other,
 }
@@ -41,8 +46,10 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Message<'_>> {
     let kind = u16::from_ne_bytes(bytes.get(4..6)?.try_into().ok()?);
     let message = bytes.get(..octets)?;
     if kind == NLMSG_ERROR {
-        let errno = message.get(NLMSG_HEADER..NLMSG_HEADER + 4)?.try_into().ok()?;
-        return Some(Message::Answer(i32::from_ne_bytes(errno)));
+        // struct nlmsgerr: errno, then the header of the request.
+        let errno = i32::from_ne_bytes(*message.get(NLMSG_HEADER..)?.first_chunk()?);
+        let about = u16::from_ne_bytes(*message.get(NLMSG_HEADER + 8..)?.first_chunk()?);
+        return Some(Message::Answer { errno, about });
     }
     if kind == PACKET {
         return Some(Message::Packet(message.get(HEADERS..)?));
@@ -97,6 +104,19 @@ mod tests {
             }
             prop_assert!(attributes(&bytes).count() <= bytes.len());
         }
+    }
+
+    #[test]
+    fn an_answer_names_its_request() {
+        let mut bytes = Vec::new();
+        bytes.extend(36u32.to_ne_bytes());
+        bytes.extend(NLMSG_ERROR.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend((-2i32).to_ne_bytes());
+        put_verdict(&mut bytes, 20, 7);
+        bytes.truncate(36);
+        let answer = parse(&bytes);
+        assert!(matches!(answer, Some(Message::Answer { errno: -2, about: VERDICT })));
     }
 
     #[test]

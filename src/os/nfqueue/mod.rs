@@ -10,5 +10,5 @@ mod verdict;
 
 pub(super) use message::attributes;
 pub use queue::{Options, Queue, Wake};
-pub use receive::{Batch, Hook, Packet};
+pub use receive::{Batch, Hook, NoPacket, Packet};
 pub use verdict::{Action, Verdicts};

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::net::sockopt;
@@ -11,7 +11,7 @@ use rustix::net::sockopt;
 use crate::os::netlink::{Request, Socket};
 
 use super::message::CONFIG;
-use super::receive::Batch;
+use super::receive::{Batch, NoPacket};
 use super::verdict::{Action, Verdicts};
 
 const CFG_CMD: u16 = 1;
@@ -28,6 +28,9 @@ const SOL_NETLINK: i32 = 270;
 /// Socket buffers in octets: a burst waits here while a worker is busy.
 const RECEIVE_BUFFER: usize = 16 << 20;
 const SEND_BUFFER: usize = 2 << 20;
+
+/// The kernel answers while the request is sent: longer than any scheduler keeps a process waiting.
+const CONFIRMATION: Duration = Duration::from_secs(5);
 
 /// How a queue behaves.
 #[derive(Debug, Clone, Copy)]
@@ -126,21 +129,25 @@ impl Queue {
     /// were full: without one it would take a place in the kernel for ever.
     fn confirm(&self, action: Action) -> io::Result<()> {
         let mut batch = Batch::new(1);
-        loop {
+        let deadline = Instant::now() + CONFIRMATION;
+        while Instant::now() < deadline {
             if !self.receive(&mut batch)? {
-                self.wait(&[], None)?;
+                self.wait(&[], Some(CONFIRMATION))?;
             }
             match batch.packets().next() {
-                Some(Err(Some(0))) => return Ok(()),
-                Some(Err(Some(errno))) => return Err(io::Error::from_raw_os_error(errno)),
+                Some(Err(NoPacket::Configured(0))) => return Ok(()),
+                Some(Err(NoPacket::Configured(errno))) => {
+                    return Err(io::Error::from_raw_os_error(errno));
+                }
                 Some(Ok(packet)) => {
                     let mut verdict = Verdicts::default();
                     verdict.plain(self.number, packet.id, action);
                     let _ = self.send(&verdict);
                 }
-                Some(Err(None)) | None => {}
+                Some(Err(_)) | None => {}
             }
         }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Takes the packets that are there, without waiting. `false` if there are none.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use super::message::{self, HEADERS, Message, attribute};
+use super::message::{self, CONFIG, HEADERS, Message, attribute};
 
 /// Room for the largest packet and its attributes, in octets.
 const SLOT: usize = 66 * 1024;
@@ -42,6 +42,17 @@ pub struct Packet<'b> {
     pub truncated: bool,
     /// The packet from its IP header on.
     pub bytes: &'b mut [u8],
+}
+
+/// A message that brings no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPacket {
+    /// The kernel's answer to the queue's configuration: an errno, or 0.
+    Configured(i32),
+    /// The kernel did not take a verdict.
+    VerdictRefused,
+    /// Nothing to speak of.
+    Other,
 }
 
 /// Where a packet stands in its slot.
@@ -105,19 +116,21 @@ impl Batch {
         Ok(())
     }
 
-    /// The packets that were received. Anything else is the kernel's errno about a verdict, or
-    /// nothing to speak of.
-    pub fn packets(&mut self) -> impl Iterator<Item = Result<Packet<'_>, Option<i32>>> {
+    /// The packets that were received, among other messages.
+    pub fn packets(&mut self) -> impl Iterator<Item = Result<Packet<'_>, NoPacket>> {
         let slots = self.buffer.chunks_exact_mut(SLOT);
         self.lengths.iter().zip(slots).map(|(&octets, slot)| packet(&mut slot[..octets.min(SLOT)]))
     }
 }
 
-fn packet(message: &mut [u8]) -> Result<Packet<'_>, Option<i32>> {
+fn packet(message: &mut [u8]) -> Result<Packet<'_>, NoPacket> {
     let located = match message::parse(message) {
-        Some(Message::Packet(rest)) => locate(rest).ok_or(None)?,
-        Some(Message::Answer(errno)) => return Err(Some(-errno)),
-        Some(Message::Other) | None => return Err(None),
+        Some(Message::Packet(rest)) => locate(rest).ok_or(NoPacket::Other)?,
+        Some(Message::Answer { errno, about: CONFIG }) => {
+            return Err(NoPacket::Configured(-errno));
+        }
+        Some(Message::Answer { .. }) => return Err(NoPacket::VerdictRefused),
+        Some(Message::Other) | None => return Err(NoPacket::Other),
     };
     let Located { id, hook, mark, interface, truncated, start, octets } = located;
     Ok(Packet { id, hook, mark, interface, truncated, bytes: &mut message[start..start + octets] })

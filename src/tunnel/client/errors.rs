@@ -1,13 +1,15 @@
 //! ICMP errors at the client: those about packets of ours, on whatever level of the tunnel they
 //! arose, become errors that the application sees; those of this host reach the peer.
 //!
-//! An error never opens a flow, and is no use of one (RFC 5508 REQ-7).
+//! An error never opens a flow, and is no use of one (RFC 5508 REQ-6).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{AppKey, Client, Environment, Flow, Levels, OuterKey, WireKey, endpoint};
+use super::{
+    AppKey, Client, Environment, Flow, Levels, Origin, OuterKey, Served, WireKey, endpoint,
+};
 use crate::counters::Counter;
 use crate::path::MAX_HOPS;
 use crate::time::Time;
@@ -23,11 +25,18 @@ use crate::wire::{Datagram, Endpoint};
 /// packet that it quotes was meant.
 #[derive(Debug, Default)]
 pub(super) struct Way {
+    /// Whom the error is for.
+    served: Served,
     boxes: [Option<(Endpoint, Endpoint)>; MAX_HOPS],
     len: usize,
 }
 
 impl Way {
+    /// Without any box.
+    pub(super) fn of(served: Served) -> Self {
+        Self { served, ..Self::default() }
+    }
+
     /// `None` after eight.
     fn push(&mut self, hop: Endpoint, ours: Endpoint) -> Option<()> {
         *self.boxes.get_mut(self.len)? = Some((hop, ours));
@@ -36,7 +45,7 @@ impl Way {
     }
 
     fn first(&self) -> Option<OuterKey> {
-        self.boxes[0].map(|(hop, ours)| OuterKey { port: ours.port, hop })
+        self.boxes[0].map(|(hop, ours)| OuterKey { served: self.served, port: ours.port, hop })
     }
 
     /// Whether it is the beginning of the flow's path, and every level is from or to the flow's
@@ -100,12 +109,12 @@ impl<E: Environment> Client<E> {
     /// An error that a box sent through the tunnel, behind `outer` and the levels of `middle`.
     pub(super) fn error_from_tunnel(
         &self,
+        mut way: Way,
         outer: &Datagram,
         middle: &Levels,
         packet: &mut [u8],
         now: Time,
     ) -> Fate {
-        let mut way = Way::default();
         for level in std::iter::once(outer).chain(middle.levels.iter().flatten()) {
             if way.push(level.src, level.dst).is_none() {
                 return Fate::Dropped(Counter::IcmpError);
@@ -137,11 +146,10 @@ impl<E: Environment> Client<E> {
         bytes: &mut [u8],
         now: Time,
     ) -> Fate {
-        let delivered = self.deliver_error(way, error, bytes, now);
-        delivered.map_or(Fate::Dropped(Counter::IcmpError), |skip| Fate::Decapsulated {
-            skip,
-            counter: Counter::ClientErrorDelivered,
-        })
+        match self.deliver_error(way, error, bytes, now) {
+            Ok(skip) => Fate::Decapsulated { skip, counter: Counter::ClientErrorDelivered },
+            Err(counter) => Fate::Dropped(counter),
+        }
     }
 
     fn deliver_error(
@@ -150,9 +158,13 @@ impl<E: Environment> Client<E> {
         error: &Datagram,
         bytes: &mut [u8],
         now: Time,
-    ) -> Option<usize> {
-        let icmp = IcmpError::parse(error, bytes)?;
-        let Subject { flow, levels, quoted } = self.subject(way, icmp.quote(bytes))?;
+    ) -> Result<usize, Counter> {
+        let icmp = IcmpError::parse(error, bytes).ok_or(Counter::IcmpError)?;
+        let subject = self.subject(way, icmp.quote(bytes)).ok_or(Counter::IcmpError)?;
+        if self.concerns_path(&subject, &icmp, bytes, now) {
+            return Err(Counter::ClientErrorSpared);
+        }
+        let Subject { flow, levels, quoted } = subject;
         let (application, mapped) = (flow.key.application, flow.key.mapped);
         let ends = Ends {
             src: self.reporter(&flow, error.src.addr),
@@ -161,16 +173,40 @@ impl<E: Environment> Client<E> {
             quoted_dst: mapped,
         };
         if flow.expires() <= now {
-            return None;
+            return Err(Counter::IcmpError);
         }
         if quoted {
-            return icmp.translate(bytes, levels, &ends);
+            return icmp.translate(bytes, levels, &ends).ok_or(Counter::IcmpError);
         }
         // Too little to tell a forger (RFC 5927 §7.2), and no honest router sends it: DF is clear.
         if icmp.is_about_mtu(bytes) {
-            return None;
+            return Err(Counter::IcmpError);
         }
-        Some(icmp.quote_instead(bytes, levels, &flow.last_packet.quote(&flow), &ends))
+        Ok(icmp.quote_instead(bytes, levels, &flow.last_packet.quote(&flow), &ends))
+    }
+
+    /// Notes what an error tells about the flow's path. Says whether it is to be kept from the
+    /// application: a connection attempt would end, though its next packet takes another path.
+    fn concerns_path(
+        &self,
+        subject: &Subject<E::Lease>,
+        icmp: &IcmpError,
+        bytes: &[u8],
+        now: Time,
+    ) -> bool {
+        let Subject { flow, levels, .. } = subject;
+        let about_tunnel = *levels > 0;
+        if flow.expires() <= now {
+            false
+        } else if icmp.is_about_host(bytes) || about_tunnel && icmp.is_about_reach(bytes) {
+            flow.path_failed(now)
+        } else {
+            if !about_tunnel {
+                // It came through all boxes.
+                flow.mapping.health().answered(flow.path_index, now);
+            }
+            false
+        }
     }
 
     /// Goes through the quote from its outermost header inwards, until it names a flow or ends.
@@ -197,8 +233,9 @@ impl<E: Environment> Client<E> {
 
     /// The flow whose own packet, inside the levels of `way`, is quoted.
     fn sender_of(&self, way: &Way, about: &Datagram) -> Option<Arc<Flow<E::Lease>>> {
-        let OuterKey { port, hop } = way.first()?;
+        let OuterKey { served, port, hop } = way.first()?;
         let flow = self.flows.reverse(&WireKey {
+            served,
             hop,
             port,
             levels: way.len,
@@ -226,15 +263,17 @@ impl<E: Environment> Client<E> {
         if keeps { addr } else { flow.key.mapped.addr }
     }
 
-    /// An error of this host about a packet that came through a tunnel, on its way to the peer.
+    /// An error of this host, or of the network of a host that it serves, about a packet that came
+    /// through a tunnel, on its way to the peer.
     pub(super) fn error_to_peer(
         &self,
         error: &Datagram,
+        origin: Origin,
         packet: &mut [u8],
         front: &mut Front,
         now: Time,
     ) -> Fate {
-        let Some(flow) = self.translate_for_peer(error, packet, now) else {
+        let Some(flow) = self.translate_for_peer(error, origin, packet, now) else {
             return Fate::Dropped(Counter::IcmpError);
         };
         self.renew_source(&flow);
@@ -251,6 +290,7 @@ impl<E: Environment> Client<E> {
     fn translate_for_peer(
         &self,
         error: &Datagram,
+        origin: Origin,
         packet: &mut [u8],
         now: Time,
     ) -> Option<Arc<Flow<E::Lease>>> {
@@ -262,6 +302,7 @@ impl<E: Environment> Client<E> {
             mapped: about.src,
         })?;
         let genuine = error.dst.addr == about.src.addr
+            && (origin == Origin::Here || flow.wire.served.is_some())
             && flow.transport.is_answered_by(about.transport)
             && flow.expires() > now;
         let ends = Ends {

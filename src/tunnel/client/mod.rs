@@ -2,6 +2,9 @@
 //! comes back is delivered as if it came from the mapped address.
 
 mod errors;
+mod outer_port;
+mod paths;
+mod restore;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -18,11 +21,14 @@ use crate::wire::datagram::{Transport, protocol};
 use crate::wire::outer::{Content, LEVEL};
 use crate::wire::{Datagram, Endpoint, ecn, mss};
 
-use super::common::{Addresses, Identifications, Traffic, content_of, take_congestion};
+use super::common::{Addresses, Identifications, Traffic, content_of, is_host, take_congestion};
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
 use errors::{LastPacket, Way};
+use outer_port::ServedPorts;
+pub use outer_port::{OuterPort, ServedPort};
+use paths::Outset;
 
 /// The payload of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
@@ -63,10 +69,25 @@ pub struct Client<E: Environment> {
     env: E,
     mappings: Arc<Mappings>,
     flows: FlowTable<AppKey, Flow<E::Lease>>,
-    ports: ShardedMap<PortKey, Weak<E::Lease>>,
+    ports: ShardedMap<PortKey, Weak<OuterPort<E::Lease>>>,
+    served_ports: ServedPorts,
     /// For errors that quote no more than the outer header.
     by_port: ShardedMap<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
+    rerouted: AtomicU64,
+}
+
+/// The host whose application it is: one that this host serves, or, if `None`, this host. A served
+/// host's outer packets are from and to its own address; they only pass through.
+type Served = Option<Ipv4Addr>;
+
+/// Where an application's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From this host.
+    Here,
+    /// From a host that it serves.
+    Served,
 }
 
 /// A flow as the application sees it.
@@ -80,6 +101,7 @@ struct AppKey {
 /// The exact shape of the packets that may come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct WireKey {
+    served: Served,
     hop: Endpoint,
     port: u16,
     levels: usize,
@@ -98,17 +120,22 @@ struct PortKey {
 /// What an error tells at least: the outer port and the first box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct OuterKey {
+    served: Served,
     port: u16,
     hop: Endpoint,
 }
 
-/// A flow that an application on this host opened.
+/// A flow that an application opened.
 pub struct Flow<L> {
     key: AppKey,
     wire: WireKey,
     transport: Transport,
     path: Path,
-    lease: Arc<L>,
+    /// Which of the mapping's paths that is.
+    path_index: usize,
+    /// When it began to wait for its first answer.
+    began: AtomicU64,
+    lease: Arc<OuterPort<L>>,
     source: AtomicU32,
     epoch: AtomicU64,
     last_sent: AtomicU64,
@@ -122,7 +149,7 @@ pub struct Flow<L> {
 /// A datagram that keeps a flow's mapping alive in NAT boxes on the way.
 pub struct Keepalive<L> {
     /// The port to send it from.
-    pub lease: Arc<L>,
+    pub from: Arc<OuterPort<L>>,
     /// The outermost box.
     pub to: Hop,
     /// UDP payload.
@@ -134,25 +161,44 @@ impl<E: Environment> Client<E> {
     pub fn new(settings: Settings, env: E, mappings: Arc<Mappings>) -> Self {
         let flows = FlowTable::new(settings.max_flows);
         let (ports, by_port) = (Sharded::new(), Sharded::new());
-        Self { settings, env, mappings, flows, ports, by_port, ids: Identifications::new() }
+        let (served_ports, ids) = (ServedPorts::new(), Identifications::new());
+        let rerouted = AtomicU64::new(0);
+        Self { settings, env, mappings, flows, ports, served_ports, by_port, ids, rerouted }
+    }
+
+    /// The mapped addresses that it serves.
+    pub fn mappings(&self) -> &Arc<Mappings> {
+        &self.mappings
     }
 
     /// A packet that an application sends to an address of the pool.
-    pub fn outgoing(&self, packet: &mut [u8], front: &mut Front, now: Time) -> Fate {
+    pub fn outgoing(
+        &self,
+        packet: &mut [u8],
+        origin: Origin,
+        front: &mut Front,
+        now: Time,
+    ) -> Fate {
         let mut datagram = match Datagram::parse(packet) {
             Ok(datagram) => datagram,
             Err(flaw) => return flaw.into(),
         };
+        let served = match self.served(&datagram, origin) {
+            Ok(served) => served,
+            Err(counter) => return Fate::Dropped(counter),
+        };
         match datagram.transport {
-            Transport::IcmpError => return self.error_to_peer(&datagram, packet, front, now),
+            Transport::IcmpError => {
+                return self.error_to_peer(&datagram, origin, packet, front, now);
+            }
             Transport::IcmpAnswer => return Fate::Dropped(Counter::IcmpUnasked),
             _ => {}
         }
-        let flow = match self.flow_of(&datagram, now) {
+        let flow = match self.flow_of(&datagram, served, now) {
             Ok(flow) => flow,
             Err(counter) => return Fate::Rejected(counter),
         };
-        flow.lifetime.note(datagram.transport, Direction::Forward, now);
+        flow.note_sent(datagram.transport, now);
         flow.last_sent.store(now.as_millis(), Relaxed);
         flow.sent.add(&datagram);
         self.renew_source(&flow);
@@ -166,12 +212,24 @@ impl<E: Environment> Client<E> {
         }
     }
 
+    /// Nobody on the network may speak for this host's applications.
+    fn served(&self, datagram: &Datagram, origin: Origin) -> Result<Served, Counter> {
+        let addr = datagram.src.addr;
+        match origin {
+            Origin::Here => Ok(None),
+            Origin::Served if is_host(addr) && !self.env.is_own(addr) => Ok(Some(addr)),
+            Origin::Served => Err(Counter::ClientBadSource),
+        }
+    }
+
     /// A packet that came back on a flow's outer port, or an ICMP error about one from there.
-    pub fn incoming(&self, packet: &mut [u8], now: Time) -> Fate {
+    /// `to` tells whether it is for this host or passes through.
+    pub fn incoming(&self, packet: &mut [u8], to: Origin, now: Time) -> Fate {
+        let served = |packet: &Datagram| (to == Origin::Served).then_some(packet.dst.addr);
         let outer = match Datagram::parse(packet) {
             Ok(outer) if outer.transport == Transport::Udp => outer,
             Ok(error) if error.transport == Transport::IcmpError => {
-                return self.error_from_way(Way::default(), &error, packet, now);
+                return self.error_from_way(Way::of(served(&error)), &error, packet, now);
             }
             Ok(_) => return Fate::Dropped(Counter::ClientStrayReply),
             Err(flaw) => return flaw.into(),
@@ -186,9 +244,10 @@ impl<E: Environment> Client<E> {
                 Err(_) => break,
             };
             if inner.transport == Transport::IcmpError {
-                return self.error_from_tunnel(&outer, &middle, packet, now);
+                let way = Way::of(served(&outer));
+                return self.error_from_tunnel(way, &outer, &middle, packet, now);
             }
-            let key = WireKey::of_reply(&outer, levels, &inner);
+            let key = WireKey::of_reply(served(&outer), &outer, levels, &inner);
             if let Some(flow) = self.flows.reverse(&key) {
                 return self.deliver(&flow, &middle, &outer, &mut inner, &mut packet[skip..], now);
             }
@@ -225,6 +284,7 @@ impl<E: Environment> Client<E> {
             return Fate::Dropped(Counter::Congestion);
         }
         flow.lifetime.note(inner.transport, Direction::Reverse, now);
+        flow.mapping.health().answered(flow.path_index, now);
         flow.received.add(inner);
         mss::clamp(inner, bytes, self.segment_limit(flow));
         inner.readdress(bytes, flow.key.mapped, flow.key.application);
@@ -232,32 +292,48 @@ impl<E: Environment> Client<E> {
         Fate::Decapsulated { skip, counter: Counter::ClientDecapsulated }
     }
 
-    fn flow_of(&self, datagram: &Datagram, now: Time) -> Result<Arc<Flow<E::Lease>>, Counter> {
+    fn flow_of(
+        &self,
+        datagram: &Datagram,
+        served: Served,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let key =
             AppKey { protocol: datagram.protocol, application: datagram.src, mapped: datagram.dst };
         match self.flows.forward(&key) {
-            Some(flow) => Ok(flow),
-            None => self.open(key, datagram.transport, now),
+            Some(flow) => self.rerouted(flow, datagram.transport, now),
+            None => self.open(key, served, datagram.transport, now),
         }
     }
 
     fn open(
         &self,
         key: AppKey,
+        served: Served,
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
-        let path = mapping.paths().paths()[0].clone();
-        let first = path.first();
-        if self.env.is_own(first.addr) {
-            return Err(Counter::ClientLoop);
-        }
-        let epoch = self.env.route_epoch();
-        let source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
-        let lease = self.lease(key).ok_or(Counter::ClientNoPort)?;
+        let way = self.way(&mapping, PortKey::of(&key), now)?;
+        self.open_on(mapping, way, (key, served), transport, now)
+    }
+
+    fn open_on(
+        &self,
+        mapping: Arc<Mapping>,
+        way: Outset,
+        (key, served): (AppKey, Served),
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let Outset { path_index, source, epoch } = way;
+        let source = served.unwrap_or(source);
+        let path = mapping.paths().paths()[path_index].clone();
+        let lease = self.lease(PortKey::of(&key), served, preferred_port(&key));
+        let lease = lease.ok_or(Counter::ClientNoPort)?;
         let wire = WireKey {
-            hop: endpoint(first),
+            served,
+            hop: endpoint(path.first()),
             port: lease.port(),
             levels: path.hops().len(),
             protocol: key.protocol,
@@ -273,6 +349,8 @@ impl<E: Environment> Client<E> {
             wire,
             transport,
             path,
+            path_index,
+            began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
             epoch: AtomicU64::new(epoch),
@@ -293,7 +371,7 @@ impl<E: Environment> Client<E> {
             Refusal::Full => Counter::ClientFlowsFull,
             Refusal::Conflict => Counter::ClientConflict,
         })?;
-        let key = OuterKey { port: wire.port, hop: wire.hop };
+        let key = OuterKey { served: wire.served, port: wire.port, hop: wire.hop };
         self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));
         Ok(flow)
     }
@@ -310,19 +388,32 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn lease(&self, key: AppKey) -> Option<Arc<E::Lease>> {
-        let key = PortKey { protocol: key.protocol, application: key.application };
+    fn lease(
+        &self,
+        key: PortKey,
+        served: Served,
+        preferred: u16,
+    ) -> Option<Arc<OuterPort<E::Lease>>> {
         let mut ports = self.ports.write(&key);
         if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
             return Some(lease);
         }
-        let lease = Arc::new(self.env.reserve(preferred_port(&key))?);
+        let lease = Arc::new(match served {
+            None => OuterPort::Own(self.env.reserve(preferred)?),
+            Some(addr) => {
+                let preferred = Endpoint { addr, port: preferred };
+                OuterPort::Served(self.served_ports.reserve(preferred)?)
+            }
+        });
         ports.insert(key, Arc::downgrade(&lease));
         Some(lease)
     }
 
     /// After a route change the outer source may be another; without a route the old one stays.
     fn renew_source(&self, flow: &Flow<E::Lease>) {
+        if flow.wire.served.is_some() {
+            return;
+        }
         let epoch = self.env.route_epoch();
         if flow.epoch.swap(epoch, Relaxed) != epoch
             && let Some(source) = self.env.source_for(flow.path.first().addr)
@@ -346,8 +437,9 @@ impl<E: Environment> Client<E> {
         mss::largest_segment(self.settings.mtu, flow.wire.levels)
     }
 
-    /// Removes what has expired; call it about once a second.
+    /// Removes what has expired, and notes which paths stay silent; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
+        self.flows.each(|_, flow| _ = flow.has_given_up(now));
         let removed = self.flows.expire(now);
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -373,7 +465,7 @@ impl<E: Environment> Client<E> {
                 return;
             }
             flow.last_sent.store(now.as_millis(), Relaxed);
-            if seen.insert((flow.wire.port, flow.path.clone())) {
+            if seen.insert((flow.wire.served, flow.wire.port, flow.path.clone())) {
                 due.extend(self.keepalive(flow));
             }
         });
@@ -387,7 +479,7 @@ impl<E: Environment> Client<E> {
         let hops = flow.path.hops()[1..].iter().rev().map(|&hop| endpoint(hop));
         self.ids.encapsulate(&mut front, flow.outer(), hops, 0, content)?;
         let payload = [front.bytes(), &[KEEPALIVE]].concat();
-        Some(Keepalive { lease: Arc::clone(&flow.lease), to: flow.path.first(), payload })
+        Some(Keepalive { from: Arc::clone(&flow.lease), to: flow.path.first(), payload })
     }
 
     /// How many flows there are, and how many there may be.
@@ -400,15 +492,27 @@ impl<E: Environment> Client<E> {
         self.flows.evicted()
     }
 
+    /// How many flows went on through another path.
+    pub fn rerouted_flows(&self) -> u64 {
+        self.rerouted.load(Relaxed)
+    }
+
     /// Visits every flow.
     pub fn each_flow(&self, mut visit: impl FnMut(&Flow<E::Lease>)) {
         self.flows.each(|_, flow| visit(flow));
     }
 }
 
+impl PortKey {
+    fn of(key: &AppKey) -> Self {
+        Self { protocol: key.protocol, application: key.application }
+    }
+}
+
 impl WireKey {
-    fn of_reply(outer: &Datagram, levels: usize, inner: &Datagram) -> Self {
+    fn of_reply(served: Served, outer: &Datagram, levels: usize, inner: &Datagram) -> Self {
         Self {
+            served,
             hop: outer.src,
             port: outer.dst.port,
             levels,
@@ -421,7 +525,7 @@ impl WireKey {
 
 /// The application's own port where it is a port that anybody may have: the daemon is root, and an
 /// unprivileged ping chooses its identifier.
-fn preferred_port(key: &PortKey) -> u16 {
+fn preferred_port(key: &AppKey) -> u16 {
     const FIRST_UNPRIVILEGED: u16 = 1024;
     let port = key.application.port;
     if key.protocol != protocol::ICMP && port >= FIRST_UNPRIVILEGED { port } else { 0 }

@@ -1,7 +1,7 @@
 //! ICMP errors at the gateway: about packets of clients, on their way back through the tunnel; of
 //! clients, and about packets to them, on their way to the exported host.
 //!
-//! An error never opens a flow, and is no use of one (RFC 5508 REQ-7).
+//! An error never opens a flow, and is no use of one (RFC 5508 REQ-6).
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

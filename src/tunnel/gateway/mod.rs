@@ -2,6 +2,7 @@
 //! hosts' replies are put back into the tunnel.
 
 mod errors;
+mod restore;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -203,10 +204,20 @@ impl<A: Addresses> Gateway<A> {
         if !is_host(inner.src.addr) {
             return Err(Counter::GatewayBadInnerSource);
         }
-        if !self.is_exported(inner) {
+        self.admit_host(inner.dst, inner.protocol, inner.transport)
+    }
+
+    /// Which hosts, and which ports of theirs, a flow may reach.
+    fn admit_host(
+        &self,
+        host: Endpoint,
+        protocol: u8,
+        transport: Transport,
+    ) -> Result<(), Counter> {
+        if !self.is_exported(host, protocol, transport) {
             return Err(Counter::GatewayNotExported);
         }
-        let dst = inner.dst.addr;
+        let dst = host.addr;
         let listed = || self.settings.exports.iter().any(|export| export.names_exactly(dst));
         if self.own.is_own(dst) && !listed() {
             return Err(Counter::GatewayOwnAddress);
@@ -214,18 +225,20 @@ impl<A: Addresses> Gateway<A> {
         Ok(())
     }
 
-    fn is_exported(&self, inner: &Datagram) -> bool {
-        let port = match inner.transport {
+    fn is_exported(&self, host: Endpoint, protocol: u8, transport: Transport) -> bool {
+        let port = match transport {
             Transport::Tcp(_) | Transport::Udp | Transport::UdpLike | Transport::Sctp => {
-                Some(inner.dst.port)
+                Some(host.port)
             }
             _ => None,
         };
-        let dst = inner.dst.addr;
+        let dst = host.addr;
         is_host(dst)
-            && self.settings.exports.iter().any(|export| {
-                export.allows(dst, inner.protocol, port) && !is_edge(&export.prefix, dst)
-            })
+            && self
+                .settings
+                .exports
+                .iter()
+                .any(|export| export.allows(dst, protocol, port) && !is_edge(&export.prefix, dst))
     }
 
     fn flow_of(
@@ -252,8 +265,19 @@ impl<A: Addresses> Gateway<A> {
     }
 
     fn open(&self, key: TunnelKey, transport: Transport, now: Time) -> Result<Arc<Flow>, Counter> {
+        let ports = offers(&key, transport);
+        self.add(key, ports, transport, Lifetime::new(now))
+    }
+
+    fn add(
+        &self,
+        key: TunnelKey,
+        ports: impl Iterator<Item = u16>,
+        transport: Transport,
+        lifetime: Lifetime,
+    ) -> Result<Arc<Flow>, Counter> {
         let quota = self.quota(key.outer.addr).ok_or(Counter::GatewaySourceFull)?;
-        let offers = offers(&key, transport).map(|port| LanKey {
+        let offers = ports.map(|port| LanKey {
             protocol: key.protocol,
             host: key.host,
             peer: Endpoint { addr: key.outer.addr, port },
@@ -262,7 +286,7 @@ impl<A: Addresses> Gateway<A> {
             key,
             lan,
             transport,
-            lifetime: Lifetime::new(now),
+            lifetime,
             received: Traffic::default(),
             sent: Traffic::default(),
             _quota: quota,

@@ -255,7 +255,7 @@ fn an_error_refreshes_nothing() {
     let b = Endpoint { addr: a.map(PATH), port: 80 };
     let outer = a.send(udp(app(), b, b"question"), START).expect("sent");
     let inner = arrive(&y, outer, START).expect("forwarded");
-    let late = START + lifetime::UDP_UNANSWERED - Duration::from_secs(1);
+    let late = START + (lifetime::UDP_UNANSWERED - Duration::from_secs(1));
     let back = reply(&y, error(ROUTER, &inner, 99), late).expect("sent back");
     a.receive(back, late).expect("delivered");
     assert_eq!(a.client.expire(START + lifetime::UDP_UNANSWERED), 1);

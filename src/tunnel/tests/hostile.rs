@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use crate::counters::Counter;
-use crate::tunnel::Fate;
+use crate::tunnel::{Fate, Origin};
 use crate::wire::tests::{echo, tcp_syn, udp};
 
 use super::net::*;
@@ -242,7 +242,7 @@ proptest! {
         let mut packet = udp(at(Y), at(A), &genuine);
         packet[at_octet] = value;
         let mut sent = packet.clone();
-        let fate = a.client.incoming(&mut sent, START);
+        let fate = a.client.incoming(&mut sent, Origin::Here, START);
         if let crate::tunnel::Fate::Decapsulated { skip, .. } = fate {
             prop_assert_eq!(ends(&sent[skip..]).1, at("127.0.0.1:3456"));
         }

@@ -3,4 +3,7 @@
 mod errors;
 mod hostile;
 mod net;
+mod paths;
+mod restart;
 mod scenarios;
+mod served;

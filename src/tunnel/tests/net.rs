@@ -11,7 +11,9 @@ use crate::counters::Counter;
 use crate::mapping::Mappings;
 use crate::path::PathSet;
 use crate::time::Time;
-use crate::tunnel::{Addresses, Client, Environment, Fate, Front, Gateway, Lease, client, gateway};
+use crate::tunnel::{
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, client, gateway,
+};
 use crate::wire::tests::assert_checksums;
 use crate::wire::{Datagram, Endpoint};
 
@@ -34,6 +36,8 @@ pub(super) struct World {
     pub(super) source: Arc<Mutex<Option<Ipv4Addr>>>,
     pub(super) epoch: Arc<AtomicU64>,
     pub(super) taken: Arc<Mutex<HashSet<u16>>>,
+    /// Boxes to which there is no route.
+    pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
 }
 
 pub(super) struct Reserved {
@@ -70,8 +74,9 @@ impl Addresses for World {
 impl Environment for World {
     type Lease = Reserved;
 
-    fn source_for(&self, _hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        *self.source.lock().expect("no panic")
+    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
+        let reachable = !self.unreachable.lock().expect("no panic").contains(&hop);
+        self.source.lock().expect("no panic").filter(|_| reachable)
     }
 
     fn route_epoch(&self) -> u64 {
@@ -116,20 +121,44 @@ impl Peer {
 
     /// The mapped address of a path.
     pub(super) fn map(&self, path: &str) -> Ipv4Addr {
-        let paths = PathSet::new(vec![path.parse().expect("a path")]).expect("one path");
+        self.map_all(&[path])
+    }
+
+    /// The mapped address of several paths to one host.
+    pub(super) fn map_all(&self, paths: &[&str]) -> Ipv4Addr {
+        let paths = paths.iter().map(|path| path.parse().expect("a path")).collect();
+        let paths = PathSet::new(paths).expect("a path");
         self.mappings
             .map("b.example", &paths, Duration::from_secs(60), START)
             .expect("a free address")
     }
 
-    pub(super) fn send(&self, mut packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+    pub(super) fn send(&self, packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+        self.send_from(Origin::Here, packet, now)
+    }
+
+    pub(super) fn receive(&self, packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
+        self.receive_for(Origin::Here, packet, now)
+    }
+
+    pub(super) fn send_from(
+        &self,
+        origin: Origin,
+        mut packet: Vec<u8>,
+        now: Time,
+    ) -> Result<Vec<u8>, Fate> {
         let mut front = Front::default();
-        let fate = self.client.outgoing(&mut packet, &mut front, now);
+        let fate = self.client.outgoing(&mut packet, origin, &mut front, now);
         finish(fate, &front, packet)
     }
 
-    pub(super) fn receive(&self, mut packet: Vec<u8>, now: Time) -> Result<Vec<u8>, Fate> {
-        let fate = self.client.incoming(&mut packet, now);
+    pub(super) fn receive_for(
+        &self,
+        to: Origin,
+        mut packet: Vec<u8>,
+        now: Time,
+    ) -> Result<Vec<u8>, Fate> {
+        let fate = self.client.incoming(&mut packet, to, now);
         finish(fate, &Front::default(), packet)
     }
 }

@@ -277,6 +277,8 @@ fn a_socket_goes_on_when_the_records_of_a_name_change() {
     let a = Peer::new("198.51.100.10");
     let app = at("127.0.0.1:5060");
     let before = mapped(&a, PATH, 5060);
+    // So that the old path is taken again.
+    a.world.unreachable.lock().expect("no panic").insert("203.0.113.9".parse().expect("a box"));
     let paths = [PATH, "203.0.113.9 192.168.0.2"].map(|path| path.parse().expect("a path"));
     let paths = crate::path::PathSet::new(paths.to_vec()).expect("two paths");
     let addr = a.mappings.map("b.example", &paths, Duration::from_secs(60), START).expect("free");

@@ -13,7 +13,7 @@ struct End {
 }
 
 #[derive(Debug)]
-pub(super) struct Expiring<K, V> {
+pub(crate) struct Expiring<K, V> {
     cap: usize,
     serial: u64,
     entries: HashMap<K, (V, End)>,
@@ -22,19 +22,19 @@ pub(super) struct Expiring<K, V> {
 
 impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
     /// An empty table for at most `cap` entries.
-    pub(super) fn new(cap: usize) -> Self {
+    pub(crate) fn new(cap: usize) -> Self {
         Self { cap, serial: 0, entries: HashMap::new(), ends: BTreeMap::new() }
     }
 
     /// The value of a key whose entry has not ended, and when it will.
-    pub(super) fn find(&self, key: &K, now: Time) -> Option<(&V, Time)> {
+    pub(crate) fn find(&self, key: &K, now: Time) -> Option<(&V, Time)> {
         let (value, end) = self.entries.get(key)?;
         (end.time > now).then_some((value, end.time))
     }
 
     /// Sets the value of a key until `time`. If the table is full, the entry that would end first
     /// makes room. Says whether one had to go that had not ended yet.
-    pub(super) fn insert(&mut self, key: K, value: V, time: Time, now: Time) -> bool {
+    pub(crate) fn insert(&mut self, key: K, value: V, time: Time, now: Time) -> bool {
         self.remove(&key);
         let evicted = self.is_full() && self.pop_first().is_some_and(|end| end > now);
         self.serial += 1;
@@ -44,24 +44,29 @@ impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
         evicted
     }
 
-    pub(super) fn remove(&mut self, key: &K) {
+    pub(crate) fn remove(&mut self, key: &K) {
         if let Some((_, end)) = self.entries.remove(key) {
             self.ends.remove(&end);
         }
     }
 
+    /// How many entries there are, ended ones that are still here too.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether the next insertion of another key evicts one.
-    pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= self.cap
+    pub(crate) fn is_full(&self) -> bool {
+        self.len() >= self.cap
     }
 
     /// The earliest end of an entry.
-    pub(super) fn next_end(&self) -> Option<Time> {
+    pub(crate) fn next_end(&self) -> Option<Time> {
         self.ends.keys().next().map(|end| end.time)
     }
 
     /// Takes out an entry that has ended.
-    pub(super) fn pop_ended(&mut self, now: Time) -> Option<K> {
+    pub(crate) fn pop_ended(&mut self, now: Time) -> Option<K> {
         let first = self.ends.first_entry().filter(|first| first.key().time <= now)?;
         let key = first.remove();
         self.entries.remove(&key);

@@ -1,0 +1,118 @@
+//! Keeps the flows in a file, so that connections outlive the daemon, however it ends.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::os::clock::{self, Clock};
+use crate::os::journal::Journal;
+use crate::os::nfqueue::Wake;
+use crate::tunnel::Saved;
+
+use super::stop::Stop;
+use super::{Error, Roles};
+
+/// File of the flows in the state directory.
+const FILE: &str = "flows";
+/// New flows are written at once, but not more often than this: what is newer is lost when natttd is
+/// killed.
+const PAUSE: Duration = Duration::from_millis(50);
+/// All flows are written this often, with their last use and without those that ended.
+const SNAPSHOT: Duration = Duration::from_secs(60);
+/// Sooner, if so many octets were added.
+const MOST_ADDED: usize = 8 << 20;
+
+pub(super) struct Keeper {
+    roles: Arc<Roles>,
+    clock: Clock,
+    journal: Journal,
+    boot: String,
+    snapshot: (Duration, usize),
+    failed: bool,
+}
+
+impl Keeper {
+    /// Takes the flows of an earlier run back.
+    pub(super) fn restore(roles: Arc<Roles>, clock: Clock, state_dir: &Path) -> Self {
+        let journal = Journal::new(&state_dir.join(FILE));
+        // Without it no file counts as of this boot: " " is nobody's.
+        let boot = clock::boot().unwrap_or_else(|_| " ".into());
+        match journal.load() {
+            Ok(text) => {
+                let (flows, others) = Saved::read(&text, &boot);
+                let (saved, restored) = (flows.len(), roles.restore(flows, SNAPSHOT, clock.now()));
+                if saved > 0 {
+                    log::info!("{restored} of {saved} saved flows go on");
+                }
+                if others > 0 {
+                    log::debug!("{others} lines of the saved flows are none");
+                }
+            }
+            Err(error) => log::warn!("reading the saved flows: {error}; connections may break"),
+        }
+        // What was just restored is not new.
+        roles.fresh();
+        Self { roles, clock, journal, boot, snapshot: Default::default(), failed: false }
+    }
+
+    /// Goes on until a stop is requested; `wake` tells of new flows.
+    pub(super) fn run(&mut self, stop: &Stop, wake: &Wake) -> Result<(), Error> {
+        self.save();
+        while !stop.requested() {
+            wait(&[stop.wake(), wake], SNAPSHOT)?;
+            // Before looking for flows, so that a wake-up in between is not lost.
+            wake.clear();
+            self.add(&self.roles.fresh());
+            wait(&[stop.wake()], PAUSE)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, fresh: &[Saved]) {
+        let (at, octets) = self.snapshot;
+        let due = self.uptime().saturating_sub(at) >= SNAPSHOT
+            || self.journal.octets().saturating_sub(octets) >= MOST_ADDED;
+        if due {
+            self.save();
+        } else if !fresh.is_empty() {
+            let written = self.journal.append(&lines(fresh));
+            self.report(written);
+        }
+    }
+
+    /// Writes all flows.
+    pub(super) fn save(&mut self) {
+        let content = Saved::header(&self.boot) + &lines(&self.roles.saved());
+        let written = self.journal.replace(&content);
+        self.snapshot = (self.uptime(), self.journal.octets());
+        self.report(written);
+    }
+
+    fn uptime(&self) -> Duration {
+        self.clock.now().since(self.clock.started())
+    }
+
+    /// Once, until it works again.
+    fn report(&mut self, written: std::io::Result<()>) {
+        if let (Err(error), false) = (&written, self.failed) {
+            log::warn!("saving the flows: {error}; connections may break if natttd is restarted");
+        }
+        self.failed = written.is_err();
+    }
+}
+
+fn lines(flows: &[Saved]) -> String {
+    flows.iter().map(|flow| format!("{flow}\n")).collect()
+}
+
+fn wait(wakes: &[&Wake], pause: Duration) -> Result<(), Error> {
+    let mut fds: Vec<_> = wakes.iter().map(|wake| PollFd::new(*wake, PollFlags::IN)).collect();
+    let nanoseconds = pause.subsec_nanos().into();
+    let pause = Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: nanoseconds };
+    match poll(&mut fds, Some(&pause)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(Error::System("waiting for new flows", error.into())),
+    }
+}

@@ -1,0 +1,211 @@
+//! The mapping table on disk: read at the start, and saved by a thread of its own, because a large
+//! table or a slow disk must not keep housekeeping from its keepalives.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::config::{self, Config};
+use crate::mapping::{Mappings, State};
+use crate::os::clock::Clock;
+use crate::os::state;
+
+use super::Error;
+use super::repeated::Repeated;
+
+/// In the state directory.
+const MAPPINGS_FILE: &str = "mappings.json";
+
+/// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
+const SAVE_TIMES: Duration = Duration::from_secs(60);
+
+/// Knows when the table is to be saved, and asks for that. Once it is dropped, the table is saved
+/// for the last time.
+pub(super) struct SavePlan {
+    ask: Sender<()>,
+    urgent: u64,
+    asked_at: Duration,
+}
+
+/// Saves the table when it is asked to.
+pub(super) struct Saver {
+    mappings: Arc<Mappings>,
+    file: PathBuf,
+    asked: Receiver<()>,
+    /// The generation that is on disk.
+    saved: u64,
+    saving: Repeated,
+}
+
+/// The table as it was saved. A file that cannot be read never keeps the daemon from starting: it
+/// is set aside.
+pub(super) fn load(
+    config: &Config,
+    client: &config::Client,
+    clock: Clock,
+) -> Result<Mappings, Error> {
+    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
+    let directory = &config.daemon.state_dir;
+    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
+    let file = file(config);
+    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
+    match State::from_json(&json) {
+        Ok(saved) => {
+            let skipped = mappings.restore(saved, clock.now());
+            if let Some(reason) = skipped.first_reason {
+                log::warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
+            }
+        }
+        Err(error) => {
+            let aside = state::set_aside(&file).map_err(Error::State)?;
+            log::warn!("{}: {error}; moved to {}", file.display(), aside.display());
+        }
+    }
+    Ok(mappings)
+}
+
+/// For a table that was just loaded.
+pub(super) fn new(mappings: Arc<Mappings>, config: &Config) -> (SavePlan, Saver) {
+    for_file(mappings, file(config))
+}
+
+impl SavePlan {
+    /// A new address and a first use are saved at once, newer times of old ones now and then.
+    /// To be called every second, with the time since the start.
+    pub(super) fn tick(&mut self, mappings: &Mappings, uptime: Duration) {
+        let urgent = mappings.urgent_generation();
+        if urgent != self.urgent || uptime.saturating_sub(self.asked_at) >= SAVE_TIMES {
+            self.urgent = urgent;
+            self.asked_at = uptime;
+            // If it is full, the table is saved later than now, and whole, anyway.
+            let _ = self.ask.try_send(());
+        }
+    }
+}
+
+impl Saver {
+    /// Saves as often as it is asked to, and once more when nobody is left who could ask.
+    pub(super) fn run(mut self) {
+        while self.asked.recv().is_ok() {
+            self.save();
+        }
+        self.save();
+    }
+
+    /// After a failure the next question, at most a minute later, tries again.
+    fn save(&mut self) {
+        // Before the table is read: what changes meanwhile is saved next time.
+        let generation = self.mappings.generation();
+        if generation == self.saved {
+            return;
+        }
+        let saved = state::save(&self.file, &self.mappings.to_state().to_json());
+        if saved.is_ok() {
+            self.saved = generation;
+        }
+        self.saving.done("saving mapped addresses", saved);
+    }
+}
+
+fn file(config: &Config) -> PathBuf {
+    config.daemon.state_dir.join(MAPPINGS_FILE)
+}
+
+fn for_file(mappings: Arc<Mappings>, file: PathBuf) -> (SavePlan, Saver) {
+    // One question that waits is enough: the answer is the table as it is then.
+    let (ask, asked) = crossbeam_channel::bounded(1);
+    let (saved, urgent) = (mappings.generation(), mappings.urgent_generation());
+    let plan = SavePlan { ask, urgent, asked_at: Duration::ZERO };
+    (plan, Saver { mappings, file, asked, saved, saving: Repeated::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::State;
+    use crate::os::control::tests::TempDir;
+    use crate::path::PathSet;
+    use crate::time::Time;
+    use std::path::Path;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn table() -> Arc<Mappings> {
+        let pool = "127.64.0.0/10".parse().expect("a network");
+        Arc::new(Mappings::new(pool, 100, seconds(60)))
+    }
+
+    fn map(mappings: &Mappings, number: u8) {
+        let path = format!("203.0.113.1 192.168.0.{number}").parse().expect("a path");
+        let paths = PathSet::new(vec![path]).expect("a path");
+        let now = Time::from_millis(1);
+        mappings.map("b.example.", &paths, seconds(10), now).expect("an address");
+    }
+
+    fn saved(file: &Path) -> Option<State> {
+        let json = state::load(file).expect("readable")?;
+        Some(State::from_json(&json).expect("what was saved"))
+    }
+
+    #[test]
+    fn the_last_change_is_saved_when_nobody_asks_any_more() {
+        let directory = TempDir::new();
+        let (file, mappings) = (directory.path().join("mappings.json"), table());
+        let (plan, saver) = for_file(Arc::clone(&mappings), file.clone());
+        let thread = std::thread::spawn(|| saver.run());
+        map(&mappings, 1);
+        drop(plan);
+        thread.join().expect("no panic");
+        assert_eq!(saved(&file), Some(mappings.to_state()));
+    }
+
+    #[test]
+    fn asking_never_waits_and_the_newest_table_is_saved() {
+        let directory = TempDir::new();
+        let (file, mappings) = (directory.path().join("mappings.json"), table());
+        let (mut plan, mut saver) = for_file(Arc::clone(&mappings), file.clone());
+        for number in 0..50 {
+            map(&mappings, number);
+            plan.tick(&mappings, seconds(number.into()));
+        }
+        assert_eq!(saver.asked.try_iter().count(), 1);
+        saver.save();
+        assert_eq!(saved(&file), Some(mappings.to_state()));
+    }
+
+    #[test]
+    fn new_times_are_saved_now_and_then() {
+        let directory = TempDir::new();
+        let mappings = table();
+        let (mut plan, saver) =
+            for_file(Arc::clone(&mappings), directory.path().join("mappings.json"));
+        let mut asks = |uptime| {
+            plan.tick(&mappings, seconds(uptime));
+            saver.asked.try_recv().is_ok()
+        };
+        assert!(!asks(1));
+        map(&mappings, 1);
+        assert!(asks(2));
+        map(&mappings, 1);
+        assert!(!asks(61));
+        assert!(asks(62));
+        assert!(!asks(63));
+    }
+
+    #[test]
+    fn a_failed_save_is_tried_again() {
+        let directory = TempDir::new();
+        let folder = directory.path().join("later");
+        let (file, mappings) = (folder.join("mappings.json"), table());
+        let (_plan, mut saver) = for_file(Arc::clone(&mappings), file.clone());
+        map(&mappings, 1);
+        saver.save();
+        std::fs::create_dir(&folder).expect("a directory");
+        saver.save();
+        assert_eq!(saved(&file), Some(mappings.to_state()));
+    }
+}

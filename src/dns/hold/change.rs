@@ -1,0 +1,33 @@
+//! A packet that has waited, with what was found.
+
+use std::net::Ipv4Addr;
+
+use crate::counters::Counter;
+use crate::dns::packet::Packet;
+use crate::dns::{Lack, RewriteError, lift_denial, replace, rewrite, size_limit};
+
+/// The packet with a mapped address in it, or without its denial, and what it has become; or why
+/// it stays as it is.
+pub(super) fn changed(
+    octets: &[u8],
+    lack: &Lack,
+    ttl: u32,
+    map: impl FnOnce() -> Option<Ipv4Addr>,
+) -> Result<(Vec<u8>, Counter), Counter> {
+    let packet = Packet::parse(octets).map_err(|_| Counter::DnsMalformed)?;
+    let message = packet.message();
+    let limit = size_limit(message);
+    let mapped = || map().ok_or(Counter::MappingsFull);
+    let (changed, counter) = match lack {
+        Lack::NameOfOtherType => (lift_denial(message), Counter::DnsDenialLifted),
+        Lack::Boxes { .. } => (replace(message, mapped()?, ttl, limit), Counter::DnsMapped),
+        Lack::Address | Lack::Name => (rewrite(message, mapped()?, ttl, limit), Counter::DnsMapped),
+    };
+    let message = changed.map_err(|error| match error {
+        RewriteError::Malformed(_) => Counter::DnsMalformed,
+        RewriteError::HasAddress => Counter::DnsPassed,
+        RewriteError::TooLarge(_) => Counter::DnsTooLarge,
+    })?;
+    let octets = packet.with_message(&message).map_err(|_| Counter::DnsTooLarge)?;
+    Ok((octets, counter))
+}

@@ -1,0 +1,260 @@
+//! Name servers that a person names, or that this host uses: asked for NAT records, and sent
+//! dynamic updates.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::Resolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
+use tokio::runtime::Builder;
+
+use crate::dns::Name;
+use crate::path::Path;
+use crate::record::Record;
+
+use super::lookup;
+
+const PORT: u16 = 53;
+/// How long a server may take to accept a connection, and to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// A name server: an address or a name, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    host: String,
+    port: u16,
+}
+
+/// Not `ADDRESS`, `NAME`, `ADDRESS:PORT`, `NAME:PORT` or `[IPV6]:PORT`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadServer;
+
+impl fmt::Display for BadServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "write an address or a name, and a port if it is not {PORT}: `198.51.100.53:5353`"
+        )
+    }
+}
+
+impl std::error::Error for BadServer {}
+
+impl FromStr for Server {
+    type Err = BadServer;
+
+    fn from_str(text: &str) -> Result<Self, BadServer> {
+        let (host, port) = if let Ok(address) = text.parse::<IpAddr>() {
+            (address.to_string(), PORT)
+        } else if let Ok(address) = text.parse::<SocketAddr>() {
+            (address.ip().to_string(), address.port())
+        } else {
+            host_name(text)?
+        };
+        if port == 0 { Err(BadServer) } else { Ok(Self { host, port }) }
+    }
+}
+
+/// `NAME` or `NAME:PORT`. Digits and dots that are no address would be looked up as a name otherwise.
+fn host_name(text: &str) -> Result<(String, u16), BadServer> {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().map_err(|_| BadServer)?),
+        None => (text, PORT),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let is_name = host.chars().all(plain) && host.contains(|c: char| c.is_ascii_alphabetic());
+    if is_name { Ok((host.to_owned(), port)) } else { Err(BadServer) }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl Server {
+    /// The first that this host's programs ask, by resolv.conf(5). Link-local ones, which need a
+    /// scope, are passed over: crate `hickory-resolver` names servers without.
+    pub fn of_this_host() -> io::Result<Self> {
+        let first = of_this_host()?.first().map(|addr| Self { host: addr.to_string(), port: PORT });
+        first.ok_or_else(|| io::Error::other(format!("{RESOLV_CONF} names none that can be asked")))
+    }
+
+    /// Its addresses, never none.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let found: Vec<_> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        match found.is_empty() {
+            true => Err(io::Error::other("the name has no address")),
+            false => Ok(found),
+        }
+    }
+}
+
+/// Those that this host's programs ask, but for link-local ones.
+pub(super) fn of_this_host() -> io::Result<Vec<IpAddr>> {
+    let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
+        .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
+    let servers = config.get_nameservers_or_local();
+    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
+}
+
+/// Sends a DNS message over TCP (RFC 7766 §8: two octets of length first) to the first address that
+/// accepts a connection, and returns the answer.
+pub fn exchange(addresses: &[SocketAddr], message: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    let mut stream = connect(addresses)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&[&length.to_be_bytes(), message].concat())?;
+    let mut length = [0; 2];
+    let deadline = Instant::now() + PATIENCE;
+    read_until(&mut stream, &mut length, deadline)?;
+    let mut answer = vec![0; u16::from_be_bytes(length).into()];
+    read_until(&mut stream, &mut answer, deadline)?;
+    Ok(answer)
+}
+
+fn connect(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut last = io::Error::other("the name has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, PATIENCE) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Fills the buffer. A server that drips octets gets no more time than one that is silent.
+fn read_until(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The NAT records of a name, and how many were malformed; aliases are followed as far as the
+/// server does.
+pub fn nat_records(
+    server: SocketAddr,
+    name: &Name,
+    record_type: u16,
+) -> io::Result<(Vec<Record>, usize)> {
+    let wire = WireName::from_bytes(name.as_wire()).map_err(io::Error::other)?;
+    let resolver = resolver(server).map_err(io::Error::other)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let answers = match runtime.block_on(resolver.lookup(wire, RecordType::from(record_type))) {
+        Ok(found) => found.answers().to_vec(),
+        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Vec::new(),
+        Err(NetError::Timeout) => return Err(io::ErrorKind::TimedOut.into()),
+        Err(error) => return Err(io::Error::other(error)),
+    };
+    let (mut records, mut malformed) = (Vec::new(), 0);
+    for answer in answers {
+        let RData::Unknown { code, rdata } = &answer.data else { continue };
+        match Path::from_rdata(&rdata.anything) {
+            _ if u16::from(*code) != record_type => {}
+            Ok(path) => {
+                let name = answer.name.to_bytes().ok();
+                let name = name.and_then(|wire| Name::read(&wire, 0).ok()).map(|(name, _)| name);
+                records.push(Record { name, ttl: Some(answer.ttl), path });
+            }
+            Err(_) => malformed += 1,
+        }
+    }
+    Ok((records, malformed))
+}
+
+fn resolver(server: SocketAddr) -> Result<Resolver<TokioRuntimeProvider>, NetError> {
+    let mut config = NameServerConfig::udp_and_tcp(server.ip());
+    config.connections.iter_mut().for_each(|connection| connection.port = server.port());
+    let config = ResolverConfig::from_name_servers(vec![config]);
+    let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = lookup::options();
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::thread;
+
+    #[test]
+    fn servers() {
+        let shown = |text: &str| text.parse::<Server>().map(|server| server.to_string());
+        for (text, expected) in [
+            ("198.51.100.53", "198.51.100.53:53"),
+            ("198.51.100.53:5353", "198.51.100.53:5353"),
+            ("2001:db8::1", "[2001:db8::1]:53"),
+            ("[2001:db8::1]:54", "[2001:db8::1]:54"),
+            ("ns1.example", "ns1.example:53"),
+            ("ns1.example.:54", "ns1.example.:54"),
+        ] {
+            assert_eq!(shown(text), Ok(expected.to_owned()));
+        }
+        for bad in [
+            "",
+            ":53",
+            "ns1:",
+            "ns1:x",
+            "ns1:0",
+            "198.51.100.553",
+            "198.51.100.53:99999",
+            "198.51.100.53:0",
+            "a b",
+        ] {
+            assert_eq!(shown(bad), Err(BadServer), "{bad}");
+        }
+    }
+
+    /// What a server makes of a message, on loopback.
+    fn answered(answer: &'static [u8]) -> io::Result<Vec<u8>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let server = thread::spawn(move || -> io::Result<Vec<u8>> {
+            let (mut stream, _) = listener.accept()?;
+            let mut question = [0; 5];
+            stream.read_exact(&mut question)?;
+            stream.write_all(answer)?;
+            Ok(question.to_vec())
+        });
+        let answer = exchange(&[address], b"abc");
+        assert_eq!(server.join().expect("no panic")?, b"\x00\x03abc");
+        answer
+    }
+
+    #[test]
+    fn messages_have_their_length_in_front() {
+        assert_eq!(answered(b"\x00\x02de").expect("an answer"), b"de");
+        for short in [&b""[..], b"\x00", b"\x00\x03de"] {
+            let error = answered(short).expect_err("cut off");
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+    }
+}
