@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -18,7 +18,9 @@ pub mod control;
 pub mod counters;
 pub mod daemon;
 pub mod dns;
+pub mod doctor;
 mod expiring;
+pub mod explain;
 pub mod mapping;
 pub mod os;
 pub mod path;

@@ -23,17 +23,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rules", &["config"]),
     ("control", &["counters", "mapping", "path", "time"]),
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
+    ("doctor", &["config", "control", "path", "rules"]),
+    ("explain", &["control", "path"]),
     // The kernel and the OS, for the pure modules' data types and traits.
-    ("os", &["config", "control", "dns", "path", "record", "rules", "time", "tunnel", "wire"]),
+    (
+        "os",
+        &[
+            "config", "control", "dns", "doctor", "explain", "path", "record", "rules", "time",
+            "tunnel", "wire",
+        ],
+    ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
         &[
-            "config", "control", "counters", "dns", "mapping", "os", "path", "rules", "time",
-            "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "mapping", "os", "path", "rules",
+            "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "dns", "os", "path", "record", "rules"]),
+    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "record", "rules"]),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
@@ -41,7 +49,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
     "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel",
+    "control", "tunnel", "doctor", "explain",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -72,6 +80,7 @@ const IMPURE: &[&str] = &[
 /// Every dependency, and the modules that may use it.
 const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["bin", "cli"]),
+    ("clap_complete", &["cli"]),
     ("crc32c", &["wire"]),
     ("crossbeam_channel", &["daemon", "os"]),
     ("data_encoding", &["record"]),
@@ -79,7 +88,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("etherparse", &["dns", "wire"]),
     ("hickory_proto", &["record"]),
     ("hickory_resolver", &["os"]),
-    ("ipnet", &["config", "control", "daemon", "mapping", "os", "tunnel"]),
+    ("ipnet", &["config", "control", "daemon", "doctor", "mapping", "os", "tunnel"]),
     ("libc", &["daemon", "os"]),
     ("log", &["bin", "daemon", "os"]),
     ("mnl", &["os"]),
@@ -89,8 +98,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["config", "control", "dns", "mapping", "record"]),
-    ("serde_json", &["control", "mapping", "record"]),
+    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "record"]),
+    ("serde_json", &["control", "doctor", "mapping", "record"]),
     ("signal_hook", &["daemon"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),

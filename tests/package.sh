@@ -94,6 +94,7 @@ in_a_root() { # PACKAGE
     [ "$(in_root dpkg-query -W -f '${Conffiles}' nattt | awk '{ print $1 }')" = /etc/nattt/nattt.toml ] ||
         fail "conffiles"
     man_pages
+    completions
     step "install in a root of its own"
     echo "# The administrator's line." >>"$ROOT/etc/nattt/nattt.toml"
     in_root dpkg -i --force-confold /tmp/newer.deb
@@ -112,6 +113,13 @@ man_pages() {
     local page
     for page in man1/nattt.1 man5/nattt.toml.5 man7/nattt-record.7 man8/natttd.8; do
         [ -e "$ROOT/usr/share/man/$page.gz" ] || fail "no $page"
+    done
+}
+
+completions() {
+    local file
+    for file in bash-completion/completions/nattt zsh/vendor-completions/_nattt fish/vendor_completions.d/nattt.fish; do
+        [ -s "$ROOT/usr/share/$file" ] || fail "no $file"
     done
 }
 

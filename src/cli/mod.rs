@@ -1,19 +1,28 @@
 //! The `nattt` command.
 
+mod check;
+mod completion;
 mod counters;
+mod doctor;
+mod explain;
 mod flows;
 mod mappings;
+mod metrics;
 mod record;
 mod rules;
+mod source;
 mod status;
 mod table;
 mod units;
+mod watch;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use watch::Watch;
 
 use crate::control::{Reply, Request, pretty};
 use crate::os::control::{AskError, DEFAULT_PATH, ask};
@@ -53,6 +62,16 @@ enum Command {
     Ask(Question),
     /// Print, load or remove the firewall rules of a configuration
     Rules(rules::RulesArgs),
+    /// Say what is wrong with a configuration, or what it means
+    Check(check::CheckArgs),
+    /// Look for what is wrong on this host, and say what to do
+    Doctor(doctor::DoctorArgs),
+    /// Say everything about one name: what the DNS answers, and what natttd makes of it
+    Explain(explain::ExplainArgs),
+    /// Print status and counters in Prometheus' text format
+    Metrics,
+    /// Print what a shell needs to complete this command
+    Completion(completion::CompletionArgs),
     /// Make, read, look up and publish NAT records
     Record(record::RecordArgs),
 }
@@ -61,7 +80,7 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Question {
     /// Show whether the daemon runs, and whether its rules are loaded
-    Status,
+    Status(Watch),
     /// List the mapped addresses and the hosts they stand for
     Mappings,
     /// List the live flows with their addresses on the wire
@@ -69,6 +88,8 @@ enum Question {
         /// Show at most this many flows
         #[arg(long, value_name = "N", default_value_t = 1000)]
         limit: usize,
+        #[command(flatten)]
+        watch: Watch,
     },
     /// Show the counters that are not zero
     Counters(counters::Options),
@@ -78,12 +99,17 @@ enum Question {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
-        Command::Ask(question) => answer(&cli.global, question).and_then(|text| print(&text)),
-        Command::Rules(args) => return rules::run(args),
-        Command::Record(args) => record::run(args, cli.global.json).and_then(|text| print(&text)),
+        Command::Ask(question) => question.watch().show(|| answer(&cli.global, question)),
+        Command::Rules(args) => rules::run(args),
+        Command::Check(args) => check::run(args, cli.global.json),
+        Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
+        Command::Explain(args) => explain::run(args, &cli.global),
+        Command::Metrics => metrics::run(&cli.global),
+        Command::Completion(args) => Ok(completion::run(args)),
+        Command::Record(args) => record::run(args, cli.global.json).map(Done::well),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    match done.and_then(|done| print(&done.text).map(|_| done.status)) {
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // A message that cannot be written leaves the exit status to speak.
             let _ = writeln!(io::stderr(), "nattt: {}", failure.message);
@@ -92,7 +118,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What is told on the way out.
+/// What is printed on the way out, and the exit status.
+#[derive(Debug)]
+struct Done {
+    text: String,
+    status: u8,
+}
+
+impl Done {
+    fn well(text: String) -> Self {
+        Self { text, status: 0 }
+    }
+}
+
+/// What is told instead of an answer.
 #[derive(Debug)]
 struct Failure {
     status: u8,
@@ -113,18 +152,25 @@ fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
 }
 
 impl Question {
+    fn watch(&self) -> Watch {
+        match self {
+            Self::Status(watch) | Self::Flows { watch, .. } => *watch,
+            Self::Mappings | Self::Counters(_) => Watch::default(),
+        }
+    }
+
     fn request(&self) -> Request {
         match self {
-            Self::Status => Request::Status,
+            Self::Status(_) => Request::Status,
             Self::Mappings => Request::Mappings,
-            Self::Flows { limit } => Request::Flows { limit: *limit },
+            Self::Flows { limit, .. } => Request::Flows { limit: *limit },
             Self::Counters(_) => Request::Counters,
         }
     }
 
     fn render(&self, reply: &Reply) -> Result<String, Failure> {
         match (self, reply) {
-            (Self::Status, Reply::Status(status)) => Ok(status::render(status)),
+            (Self::Status(_), Reply::Status(status)) => Ok(status::render(status)),
             (Self::Mappings, Reply::Mappings { mappings }) => Ok(mappings::render(mappings)),
             (Self::Flows { .. }, Reply::Flows { total, flows }) => Ok(flows::render(*total, flows)),
             (Self::Counters(options), Reply::Counters { counters }) => {
@@ -138,14 +184,13 @@ impl Question {
     }
 }
 
-/// Prints to standard output. Whoever reads may stop reading (`nattt flows | head`).
-fn print(text: &str) -> Result<(), Failure> {
+/// Prints to standard output. `false`: nobody reads any more (`nattt flows | head`), no error.
+fn print(text: &str) -> Result<bool, Failure> {
     let mut output = io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure { status: FAILED, message: format!("cannot write the output: {e}") })
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure { status: FAILED, message: format!("cannot write the output: {e}") }),
     }
 }
 

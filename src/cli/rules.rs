@@ -2,17 +2,17 @@
 
 use std::error::Error;
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use crate::config::{Config, Flavour, INSTALLED_PATH};
-use crate::control::Request;
+use crate::control::{Request, RulesState};
 use crate::os::control::{AskError, ask};
 use crate::os::{firewall, route, state, tables};
 use crate::rules;
+
+use super::{Done, FAILED, Failure, source};
 
 /// Beside the configuration: the rules for `nft -f`.
 const RULES_FILE: &str = "rules.nft";
@@ -48,30 +48,23 @@ enum Action {
 }
 
 /// Runs `nattt rules`.
-pub(super) fn run(args: &RulesArgs) -> ExitCode {
-    match try_run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("nattt: {error}");
-            ExitCode::FAILURE
-        }
-    }
+pub(super) fn run(args: &RulesArgs) -> Result<Done, Failure> {
+    let done = match args.action {
+        Action::Print => text(args),
+        Action::Apply => apply(args).map(|()| String::new()),
+        Action::Remove => remove(args).map(|()| String::new()),
+    };
+    done.map(Done::well).map_err(|error| Failure { status: FAILED, message: error.to_string() })
 }
 
-fn try_run(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    match args.action {
-        Action::Print => print(args),
-        Action::Apply => apply(args),
-        Action::Remove => {
-            args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
-            // Needs no configuration for the rules: it may be gone or broken by now.
-            read_config(&args.config).map_or(Ok(()), |config| remove_route(&config))
-        }
-    }
+fn remove(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
+    args.flavour.map_or_else(firewall::remove_all, firewall::remove)?;
+    // Needs no configuration for the rules: it may be gone or broken by now.
+    source::named(&args.config).map_or(Ok(()), |config| remove_route(&config))
 }
 
 fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    let config = read_config(&args.config)?;
+    let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
     if !(args.if_needed && are_loaded(&config, flavour)) {
         firewall::apply(&config, flavour)?;
@@ -83,9 +76,8 @@ fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
 /// As the daemon sees it. What the kernel does not tell is not loaded.
 fn are_loaded(config: &Config, flavour: Flavour) -> bool {
     let expected = rules::fingerprint(config, flavour);
-    tables::loaded(flavour, &rules::shape(config, flavour)).is_ok_and(|loaded| {
-        loaded.fault.is_none() && loaded.fingerprint.as_ref() == Some(&expected)
-    })
+    let loaded = tables::loaded(flavour, &rules::shape(config, flavour));
+    tables::status(&loaded, &expected).state == RulesState::Loaded
 }
 
 /// Brings the file for `nft -f` up to date, if there is one: the package makes it.
@@ -107,28 +99,14 @@ fn remove_route(config: &Config) -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn print(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
-    let config = read_config(&args.config)?;
+fn text(args: &RulesArgs) -> Result<String, Box<dyn Error>> {
+    let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
-    let text = match (args.ipv6, flavour) {
-        (true, Flavour::Nft) => {
-            return Err("nft's rules hold both IP versions: leave `-6` out".into());
-        }
-        (true, Flavour::Iptables) => rules::render_ip6tables(&config),
-        (false, _) => rules::render(&config, flavour),
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `nattt rules | head` is no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+    match (args.ipv6, flavour) {
+        (true, Flavour::Nft) => Err("nft's rules hold both IP versions: leave `-6` out".into()),
+        (true, Flavour::Iptables) => Ok(rules::render_ip6tables(&config)),
+        (false, _) => Ok(rules::render(&config, flavour)),
     }
-}
-
-fn read_config(path: &Path) -> Result<Config, Box<dyn Error>> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        format!("{}: {error}; name the configuration with `--config PATH`", path.display())
-    })?;
-    Ok(Config::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `nattt status`.
 
-use super::table::escape;
+use super::table;
 use super::units;
 use crate::control::{Queue, Role, RulesState, RulesStatus, Status, Usage};
 
@@ -21,9 +21,7 @@ pub(super) fn render(status: &Status) -> String {
     ];
     facts.extend(tables.iter().filter_map(|&(name, table)| Some((name, usage(table?)))));
     facts.extend(status.warnings.iter().map(|warning| ("WARNING", warning.clone())));
-    let line =
-        |(name, fact): &(&str, String)| format!("{:<15}{}\n", format!("{name}:"), escape(fact));
-    facts.iter().map(line).collect()
+    table::facts(&facts)
 }
 
 fn daemon(status: &Status) -> String {

@@ -60,6 +60,13 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     }
 }
 
+/// One named fact a line.
+pub(super) fn facts(facts: &[(&str, String)]) -> String {
+    let line =
+        |(name, fact): &(&str, String)| format!("{:<15}{}\n", format!("{name}:"), escape(fact));
+    facts.iter().map(line).collect()
+}
+
 /// Only visible ASCII and spaces reach the terminal; other octets become `\DDD`, as in DNS
 /// presentation format (RFC 1035 §5.1). Names come escaped already, and stay as they are.
 pub(super) fn escape(text: &str) -> String {

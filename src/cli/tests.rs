@@ -11,7 +11,7 @@ use crate::os::control::tests::TempDir;
 fn question(cli: &Cli) -> &Question {
     match &cli.command {
         Command::Ask(question) => question,
-        Command::Rules(_) | Command::Record(_) => panic!("not a question to the daemon"),
+        _ => panic!("not a question to the daemon"),
     }
 }
 
@@ -25,7 +25,7 @@ fn shown(arguments: &[&str], reply: &Reply) -> String {
     question(&cli).render(reply).expect("the right reply")
 }
 
-fn status() -> Status {
+pub(super) fn status() -> Status {
     Status {
         daemon_version: "0.1.0".into(),
         pid: 321,

@@ -1,5 +1,6 @@
 //! What a gateway lets be reached from outside.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -74,6 +75,31 @@ impl Export {
 
     fn lists(&self, port: u16) -> bool {
         self.ports.iter().any(|range| range.contains(&port))
+    }
+}
+
+/// `192.168.0.2/32, tcp, ports 80, 8000-8010`.
+impl fmt::Display for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.prefix)?;
+        if let Some(number) = self.protocol {
+            match PROTOCOLS.iter().find(|(_, known)| *known == number) {
+                Some((name, _)) => write!(f, ", {name}")?,
+                None => write!(f, ", protocol {number}")?,
+            }
+        }
+        if !self.ports.is_empty() {
+            let ports: Vec<String> = self.ports.iter().map(shown_ports).collect();
+            write!(f, ", ports {}", ports.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+fn shown_ports(ports: &RangeInclusive<u16>) -> String {
+    match (ports.start(), ports.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
     }
 }
 

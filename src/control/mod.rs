@@ -5,6 +5,7 @@
 //! `{"version":1,"reply":"flows","total":0,"flows":[]}`.
 
 mod endpoint;
+mod explanation;
 mod flow;
 mod line;
 mod mapping;
@@ -13,6 +14,7 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use endpoint::{BadEndpoint, Endpoint};
+pub use explanation::{Explanation, Judgement, LastDrop, NatRecord, Subject};
 pub use flow::{Ends, Flow, Leg, Traffic};
 pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode, pretty};
 pub use mapping::{Mapping, MappingState};
@@ -35,6 +37,8 @@ pub enum Request {
     },
     /// The counters.
     Counters,
+    /// What is known about one name.
+    Explain(Subject),
 }
 
 /// What the daemon answers.
@@ -60,6 +64,8 @@ pub enum Reply {
         /// Every counter, in the order in which they are shown.
         counters: Vec<Counter>,
     },
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
     /// The request could not be answered.
     Error {
         /// Why, and what to do.

@@ -10,7 +10,7 @@ use ipnet::Ipv4Net;
 use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
 use crate::os::route::{self, PoolRoute};
-use crate::os::tables::{self, Loaded};
+use crate::os::tables;
 use crate::rules::{self, Shape};
 use crate::wire::outer::LEVEL;
 
@@ -86,19 +86,7 @@ impl Guard {
     fn look(&self, expected: &str) -> Seen {
         let loaded = tables::loaded(self.flavour, &self.shape);
         let table = loaded.as_ref().ok().and_then(|loaded| loaded.table);
-        let (state, found, wrong) = match loaded {
-            Err(error) => (RulesState::Unknown, None, Some(error.to_string())),
-            Ok(Loaded { fingerprint: None, .. }) => (RulesState::Missing, None, None),
-            Ok(Loaded { fingerprint: Some(found), .. }) if found != expected => {
-                (RulesState::Stale, Some(found), None)
-            }
-            Ok(Loaded { fingerprint, fault: None, .. }) => (RulesState::Loaded, fingerprint, None),
-            Ok(Loaded { fingerprint, fault: Some(fault), .. }) => {
-                (RulesState::Damaged, fingerprint, Some(fault.to_string()))
-            }
-        };
-        let expected = expected.to_owned();
-        Seen { status: RulesStatus { state, expected, found, wrong }, table }
+        Seen { status: tables::status(&loaded, expected), table }
     }
 
     fn set_route(&self, open: bool) -> io::Result<()> {

@@ -15,7 +15,9 @@
 //! | main | starts the others and waits for their end |
 
 mod dns;
+mod drops;
 mod error;
+mod explain;
 mod forwarding;
 mod guard;
 mod housekeeping;
@@ -59,6 +61,7 @@ use crate::os::ports::{self, Ports};
 use crate::os::route;
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 
+use drops::Drops;
 use guard::Guard;
 use housekeeping::Housekeeping;
 use keeper::Keeper;
@@ -99,6 +102,7 @@ struct Shared {
     network: Network,
     guard: Arc<Guard>,
     counters: Arc<Counters>,
+    drops: Arc<Drops>,
     clock: Clock,
     stop: Arc<Stop>,
     pulses: Arc<Pulses>,
@@ -129,6 +133,7 @@ impl Daemon {
             network,
             guard: Arc::new(Guard::new(&config)),
             counters: Arc::default(),
+            drops: Arc::default(),
             clock,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
@@ -238,8 +243,8 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, network, guard, counters, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, network, guard, counters, clock };
+        let Self { roles, network, guard, counters, drops, clock, stop, .. } = self.clone();
+        let report = Report { config, roles, network, guard, counters, drops, clock };
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
@@ -247,12 +252,13 @@ impl Shared {
     }
 
     fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {
-        let Self { roles, guard, counters, clock, stop, .. } = self.clone();
+        let Self { roles, guard, counters, drops, clock, stop, .. } = self.clone();
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
         let keeper = Arc::clone(&self.fresh_flows);
-        let worker = Worker { queue, roles, guard, counters, clock, mark, stop, pulse, keeper };
+        let worker =
+            Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse, keeper };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

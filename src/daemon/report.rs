@@ -14,9 +14,9 @@ use crate::tunnel::{client, gateway};
 use crate::wire::datagram::protocol;
 use crate::{tunnel, wire};
 
-use super::forwarding;
+use super::drops::Drops;
 use super::guard::Guard;
-use super::{Error, Roles};
+use super::{Error, Roles, explain, forwarding};
 
 /// The most flows in one answer: it is built in memory.
 const MAX_FLOWS: usize = 100_000;
@@ -28,6 +28,7 @@ pub(super) struct Report {
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
+    pub(super) drops: Arc<Drops>,
     pub(super) clock: Clock,
 }
 
@@ -38,6 +39,7 @@ impl Report {
             Request::Mappings => Reply::Mappings { mappings: self.mappings() },
             Request::Flows { limit } => self.flows(limit),
             Request::Counters => Reply::counters(&self.counters),
+            Request::Explain(subject) => explain::explain(self, &subject),
         }
     }
 
@@ -113,7 +115,7 @@ fn usage((count, cap): (usize, usize)) -> Usage {
     Usage { count, cap }
 }
 
-fn client_flow<L>(flow: &client::Flow<L>, now: Time) -> Flow {
+pub(super) fn client_flow<L>(flow: &client::Flow<L>, now: Time) -> Flow {
     let shown = |end| endpoint(flow.protocol(), end);
     let hop = flow.path().first();
     let (inner_from, inner_to) = flow.inner();

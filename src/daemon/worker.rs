@@ -10,6 +10,7 @@ use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
 use super::Roles;
+use super::drops::Drops;
 use super::guard::Guard;
 use super::pulse::{self, Pulse};
 use super::stop::Stop;
@@ -23,6 +24,7 @@ pub(super) struct Worker {
     pub(super) roles: Arc<Roles>,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,
+    pub(super) drops: Arc<Drops>,
     pub(super) clock: Clock,
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
@@ -80,6 +82,9 @@ impl Worker {
         } else {
             self.roles.process((hook, interface), bytes, front, now)
         };
+        if let Fate::Rejected(reason) | Fate::Dropped(reason) = fate {
+            self.drops.note(bytes, reason, now);
+        }
         let queue = self.queue.number();
         // The mark says "ours" to the rules that follow; it is theirs to clear.
         let mark = Some(mark | self.mark);

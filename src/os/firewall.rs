@@ -49,6 +49,26 @@ impl fmt::Display for FirewallError {
     }
 }
 
+impl FirewallError {
+    /// The same in one line, without advice.
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Refused { tool, said } => {
+                format!("`{tool}` says: {}", said.lines().next().unwrap_or_default())
+            }
+            error => error.to_string(),
+        }
+    }
+
+    /// What to do about it, if that is known.
+    pub fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { tool, said } => advice(tool, said),
+            _ => None,
+        }
+    }
+}
+
 impl std::error::Error for FirewallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -77,6 +97,27 @@ pub fn apply(config: &Config, flavour: Flavour) -> Result<(), FirewallError> {
             apply_iptables(config)?;
             remove_if_installed(Flavour::Nft)
         }
+    }
+}
+
+/// Whether this host would take the rules, without loading them. For nft the kernel is asked, for
+/// iptables only its tool.
+pub fn check(config: &Config, flavour: Flavour) -> Result<(), FirewallError> {
+    let (tool, args): (_, &[&str]) = match flavour {
+        Flavour::Nft => ("nft", &["-c", "-f", "-"]),
+        Flavour::Iptables => (IPV4.restore, &["--noflush", "--test"]),
+    };
+    run(tool, args, &rules::render(config, flavour)).map(drop)
+}
+
+/// What a tool lists; nothing if it is not installed, or why it does not.
+pub fn listed(tool: &'static str, args: &[&str]) -> Result<String, String> {
+    match run(tool, args, "") {
+        Ok(text) => Ok(text),
+        Err(FirewallError::Start { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+            Ok(String::new())
+        }
+        Err(error) => Err(error.brief()),
     }
 }
 

@@ -91,7 +91,7 @@ impl Asker {
     }
 }
 
-type TokioResolver = Resolver<TokioRuntimeProvider>;
+pub(super) type TokioResolver = Resolver<TokioRuntimeProvider>;
 
 async fn serve(
     record_type: u16,
@@ -135,7 +135,7 @@ fn resolver_for(
     Some(resolver)
 }
 
-fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
+pub(super) fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
     let servers = vec![NameServerConfig::udp_and_tcp(server)];
     let config = ResolverConfig::from_name_servers(servers);
     let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());

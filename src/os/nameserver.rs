@@ -88,10 +88,7 @@ impl Server {
     /// The first that this host's programs ask, by resolv.conf(5). Link-local ones, which need a
     /// scope, are passed over: crate `hickory-resolver` names servers without.
     pub fn of_this_host() -> io::Result<Self> {
-        let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
-            .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
-        let servers = config.get_nameservers_or_local();
-        let first = servers.iter().find_map(|server| server.to_string().parse().ok());
+        let first = of_this_host()?.first().map(|addr| Self { host: addr.to_string(), port: PORT });
         first.ok_or_else(|| io::Error::other(format!("{RESOLV_CONF} names none that can be asked")))
     }
 
@@ -103,6 +100,14 @@ impl Server {
             false => Ok(found),
         }
     }
+}
+
+/// Those that this host's programs ask, but for link-local ones.
+pub(super) fn of_this_host() -> io::Result<Vec<IpAddr>> {
+    let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
+        .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
+    let servers = config.get_nameservers_or_local();
+    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
 }
 
 /// Sends a DNS message over TCP (RFC 7766 §8: two octets of length first) to the first address that

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ipnet::Ipv4Net;
-use rustix::net::netdevice::name_to_index;
+use rustix::net::netdevice::{index_to_name, name_to_index};
 
 use crate::tunnel::client::Keepalive;
 use crate::tunnel::{Addresses, Environment, OuterPort};
@@ -127,6 +127,16 @@ impl Environment for Network {
     fn reserve(&self, preferred: u16) -> Option<Port> {
         self.ports.reserve(preferred)
     }
+}
+
+/// Every IPv4 address of this host: its interface, and the address with the length of its prefix.
+pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
+    let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;
+    // An interface may be gone by now.
+    let named = |InterfaceAddress { interface, addr }: InterfaceAddress| {
+        index_to_name(&asker, interface).ok().map(|name| (name, addr))
+    };
+    Ok(addresses::list()?.into_iter().filter_map(named).collect())
 }
 
 impl Attached {

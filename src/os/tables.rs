@@ -11,6 +11,7 @@ use nftnl::ProtoFamily;
 use super::netlink::Request;
 use super::nfqueue::attributes;
 use crate::config::Flavour;
+use crate::control::{RulesState, RulesStatus};
 use crate::rules::{Chain, Fault, IPTABLES_PREFIX, NFT_TABLE, Shape};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -61,6 +62,23 @@ pub fn loaded(flavour: Flavour, expected: &Shape) -> io::Result<Loaded> {
         at_home.filter_map(|chain| fingerprint(chain.name.strip_prefix(prefix)?)).next();
     let fault = expected.fault(&seen(family, expected, &chains)?);
     Ok(Loaded { fingerprint, fault, table: tables.get(home).copied() })
+}
+
+/// Whether what was found is what is expected: rules that carry this fingerprint, whole.
+pub fn status(loaded: &io::Result<Loaded>, expected: &str) -> RulesStatus {
+    let (state, found, wrong) = match loaded {
+        Err(error) => (RulesState::Unknown, None, Some(error.to_string())),
+        Ok(Loaded { fingerprint: None, .. }) => (RulesState::Missing, None, None),
+        Ok(Loaded { fingerprint: Some(found), .. }) if found != expected => {
+            (RulesState::Stale, Some(found.clone()), None)
+        }
+        Ok(Loaded { fingerprint, fault, .. }) => {
+            let wrong = fault.as_ref().map(Fault::to_string);
+            let state = if wrong.is_none() { RulesState::Loaded } else { RulesState::Damaged };
+            (state, fingerprint.clone(), wrong)
+        }
+    };
+    RulesStatus { state, expected: expected.to_owned(), found, wrong }
 }
 
 fn fingerprint(hex: &str) -> Option<String> {

@@ -1,5 +1,5 @@
 #!/bin/bash
-# natttd refuses a bad configuration: exit status, file, line, and no start.
+# natttd refuses a bad configuration: exit status, file, line, and no start. `nattt check` says the same.
 . "$(dirname "$0")/lib.sh"
 
 # complains LINE ABOUT <<< TEXT: natttd must refuse the text and name the line.
@@ -10,6 +10,10 @@ complains() {
     ((STATUS < 128 && STATUS != 101)) || fail "natttd crashed on $2: $OUTPUT"
     matches 'bad\.toml' "$OUTPUT" "the file in the message about $2"
     [ -z "$1" ] || matches "(line |:)$1([^0-9]|\$)" "$OUTPUT" "the line in the message about $2"
+    said=${OUTPUT#*bad.toml: }
+    refused "nattt check of $2" "$BIN/nattt" check --config "$RUN/bad.toml"
+    same 1 "$STATUS" "the exit status of nattt check"
+    same "$said" "${OUTPUT#*bad.toml: }" "natttd's words about $2, and nattt's"
 }
 
 node A
@@ -50,4 +54,5 @@ matches 'absent\.toml' "$OUTPUT" "the file in the message"
 
 # And a good one starts.
 nattt_client A
+matches '127\.64\.0\.0/10' "$("$BIN/nattt" check --config "$RUN/A.toml")" "what it means"
 control A status >/dev/null

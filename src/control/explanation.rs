@@ -1,0 +1,67 @@
+//! What the daemon knows about one name.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Flow, Mapping};
+
+/// What is asked about one name. The records and addresses are what the DNS says now; without any,
+/// the daemon tells what it knows by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Subject {
+    /// The name, in presentation form.
+    pub name: String,
+    /// Its NAT records.
+    #[serde(default)]
+    pub records: Vec<NatRecord>,
+    /// The addresses in the reply to a program.
+    #[serde(default)]
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+/// A NAT record that is well-formed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NatRecord {
+    /// The name that owns it: the end of a chain of aliases.
+    pub owner: String,
+    /// Its path, in presentation form.
+    pub path: String,
+}
+
+/// What the daemon knows about one name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Type number of the NAT record.
+    pub record_type: u16,
+    /// What it thinks of each record, in the order of the question.
+    pub judgements: Vec<Judgement>,
+    /// The mapping that the name led to last.
+    pub mapping: Option<Mapping>,
+    /// Which of the addresses are of the pool, but stand for no host.
+    pub unmapped: Vec<Ipv4Addr>,
+    /// Live flows through the mapping, at most 100.
+    pub flows: Vec<Flow>,
+    /// The last packet to the mapped address, or from its outermost NAT box, that was not passed on.
+    pub last_drop: Option<LastDrop>,
+}
+
+/// What the daemon thinks of a NAT record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Why it is not used, if it is not.
+    pub refused: Option<String>,
+    /// The largest packet that an application can send on this path, octets.
+    pub mtu: u16,
+}
+
+/// A packet that was not passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDrop {
+    /// The counter that it incremented.
+    pub counter: String,
+    /// What the counter means.
+    pub explanation: String,
+    /// How long ago, seconds.
+    pub ago_s: u64,
+}

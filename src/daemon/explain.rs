@@ -1,0 +1,112 @@
+//! The answer to `nattt explain`: what is known here about one name.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::config::Client;
+use crate::control::{Explanation, Judgement, LastDrop, Mapping, NatRecord, Reply, Subject};
+use crate::dns::{Name, acceptable};
+use crate::mapping::{self, Mappings};
+use crate::path::Path;
+use crate::time::Time;
+use crate::tunnel::Addresses;
+use crate::wire::outer::LEVEL;
+
+use super::dns;
+use super::report::{Report, client_flow};
+
+/// The most flows in one answer.
+const MAX_FLOWS: usize = 100;
+
+pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
+    let (Some(client), Some(role)) = (&report.config.client, &report.roles.client) else {
+        return error(
+            "this daemon has no client role, so names mean nothing to it: ask on a client",
+        );
+    };
+    let name: Name = match subject.name.parse() {
+        Ok(name) => name,
+        Err(wrong) => {
+            return error(format!("`{}` is no name: {wrong}", subject.name.escape_debug()));
+        }
+    };
+    let judged: Result<Vec<_>, String> =
+        subject.records.iter().map(|record| judgement(report, client, record)).collect();
+    let judgements = match judged {
+        Ok(judgements) => judgements,
+        Err(wrong) => return error(wrong),
+    };
+    let mappings = role.mappings();
+    let answered = subject.addresses.iter().find_map(|addr| mappings.lookup(*addr));
+    let mapping = answered.or_else(|| named(mappings, &name));
+    let now = report.clock.now();
+    let stray = |addr: &&Ipv4Addr| client.pool.contains(*addr) && mappings.lookup(**addr).is_none();
+    Reply::Explanation(Box::new(Explanation {
+        record_type: client.record_type,
+        judgements,
+        unmapped: subject.addresses.iter().filter(stray).copied().collect(),
+        flows: mapping
+            .as_ref()
+            .map(|mapping| flows(report, mapping.addr(), now))
+            .unwrap_or_default(),
+        last_drop: last_drop(report, subject, mapping.as_ref(), now),
+        mapping: mapping.map(|mapping| Mapping::new(&mapping, now)),
+    }))
+}
+
+/// The mapping that a name led to last.
+fn named(mappings: &Mappings, name: &Name) -> Option<Arc<mapping::Mapping>> {
+    let name = name.to_string();
+    let with = mappings.snapshot().into_iter().filter(|mapping| mapping.names().contains(&name));
+    with.max_by_key(|mapping| mapping.last_used())
+}
+
+fn error(message: impl Into<String>) -> Reply {
+    Reply::Error { message: message.into() }
+}
+
+/// The same judgement that a reply's record gets.
+fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Judgement, String> {
+    let wrong = |text: &str, error: String| format!("`{}`: {error}", text.escape_debug());
+    let path: Path = record.path.parse().map_err(|e| wrong(&record.path, format!("{e}")))?;
+    let owner: Name = record.owner.parse().map_err(|e| wrong(&record.owner, format!("{e}")))?;
+    let private_allowed = dns::settings(client).allows_private(&owner);
+    let accepted = acceptable(&path, private_allowed, |addr| report.network.is_own(addr));
+    let levels = (path.hops().len() * LEVEL) as u16;
+    Ok(Judgement {
+        refused: accepted.err().map(|refusal| refusal.to_string()),
+        mtu: client.mtu.saturating_sub(levels),
+    })
+}
+
+fn flows(report: &Report, mapped: Ipv4Addr, now: Time) -> Vec<crate::control::Flow> {
+    let mut flows = Vec::new();
+    if let Some(client) = &report.roles.client {
+        client.each_flow(|flow| {
+            let wanted = flow.mapped().addr == mapped && flow.life().1 > now;
+            if wanted && flows.len() < MAX_FLOWS {
+                flows.push(client_flow(flow, now));
+            }
+        });
+    }
+    flows
+}
+
+fn last_drop(
+    report: &Report,
+    subject: &Subject,
+    mapping: Option<&Arc<mapping::Mapping>>,
+    now: Time,
+) -> Option<LastDrop> {
+    let mut addresses = subject.addresses.clone();
+    if let Some(mapping) = mapping {
+        addresses.push(mapping.addr());
+        addresses.extend(mapping.paths().paths().iter().map(|path| path.first().addr));
+    }
+    let drop = report.drops.last(&addresses)?;
+    Some(LastDrop {
+        counter: drop.reason.name().to_owned(),
+        explanation: drop.reason.explanation().to_owned(),
+        ago_s: now.since(drop.at).as_secs(),
+    })
+}

@@ -1,0 +1,82 @@
+//! `nattt doctor`: from what was found on a host to what is wrong with it.
+//!
+//! [`examine`] is a list of groups, one file each. A group looks at the facts and names findings,
+//! each with what to do.
+
+mod facts;
+mod firewall;
+mod network;
+mod pool;
+mod resolver;
+mod routes;
+mod rules;
+mod ruleset;
+mod service;
+mod traffic;
+
+pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
+pub use network::{not_forwarding, not_serving};
+pub use traffic::{KernelQueue, kernel_queues};
+
+use serde::Serialize;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Something does not work, or a guarantee does not hold.
+    Problem,
+    /// Something may not work, or not for everybody.
+    Warning,
+    /// Nothing is wrong, but it is good to know.
+    Information,
+}
+
+/// Something that was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The same in every release, for scripts: `rules-missing`.
+    pub id: &'static str,
+    /// What is so.
+    pub what: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl Finding {
+    fn problem(id: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Problem, id, what: what.into(), fix: fix.into() }
+    }
+
+    fn warning(id: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::problem(id, what, fix) }
+    }
+
+    fn information(id: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { severity: Severity::Information, ..Self::problem(id, what, fix) }
+    }
+}
+
+/// What is wrong, the worst first.
+pub fn examine(facts: &Facts) -> Vec<Finding> {
+    let mut findings = service::findings(facts);
+    if let Ok(config) = &facts.config {
+        findings.extend(rules::findings(facts, config));
+        findings.extend(firewall::findings(facts, config));
+        findings.extend(network::findings(facts, config));
+        if let Some(client) = &config.client {
+            findings.extend(resolver::findings(facts, client));
+            findings.extend(pool::findings(facts, client.pool));
+        }
+        findings.extend(traffic::findings(facts, config));
+    }
+    findings.sort_by_key(|finding| finding.severity);
+    findings
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! Whether the replies to programs here pass where natttd sees them: over UDP from port 53, also
+//! from a resolver on this very host.
+
+use std::net::IpAddr;
+
+use super::{Facts, Finding};
+use crate::config::Client;
+
+const DNS: u16 = 53;
+
+pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(tcp_only(&facts.resolv_conf));
+    findings.extend(link_local(&facts.resolv_conf));
+    findings.extend(nss_resolve(facts));
+    findings.extend(no_dns(&facts.nsswitch_conf));
+    // Addresses of a routed pool mean something to hosts that are served.
+    if client.pool.network().is_loopback() {
+        findings.extend(serves_others(facts));
+    }
+    findings.extend(facts.nscd.then(nscd));
+    findings
+}
+
+/// The name servers that /etc/resolv.conf lists, in its order (resolv.conf(5)).
+fn name_servers(resolv_conf: &str) -> impl Iterator<Item = &str> {
+    settings(resolv_conf, "nameserver").map(str::trim)
+}
+
+fn tcp_only(resolv_conf: &str) -> Option<Finding> {
+    let mut options = settings(resolv_conf, "options").flat_map(str::split_whitespace);
+    options.any(|option| option == "use-vc").then(|| {
+        Finding::problem(
+            "dns-over-tcp",
+            "/etc/resolv.conf has `options use-vc`: questions go over TCP, where natttd sees no reply",
+            "remove `use-vc` from /etc/resolv.conf",
+        )
+    })
+}
+
+fn link_local(resolv_conf: &str) -> Option<Finding> {
+    let server = name_servers(resolv_conf).next()?;
+    let addr = server.split('%').next()?.parse::<IpAddr>().ok()?;
+    let unusable = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
+    unusable.then(|| {
+        Finding::problem(
+            "dns-link-local",
+            format!("the name server {server} is link-local: natttd cannot ask it for NAT records"),
+            "use another address of it, or a resolver on this host",
+        )
+    })
+}
+
+/// Programs reach systemd-resolved through a socket of its own, so only its questions to its servers
+/// are packets; those must be plain.
+fn nss_resolve(facts: &Facts) -> Option<Finding> {
+    let resolved_conf = facts.resolved_conf.as_deref()?;
+    hosts_sources(&facts.nsswitch_conf).any(|source| source == "resolve").then_some(())?;
+    let on = |name| last_value(resolved_conf, name).filter(|value| !is_no(value));
+    let hides = on("DNSOverTLS")
+        .map(|value| format!("DNSOverTLS={value} encrypts its questions"))
+        .or_else(|| on("DNSSEC").map(|value| format!("DNSSEC={value} refuses changed answers")))?;
+    Some(Finding::problem(
+        "dns-hidden",
+        format!("programs ask systemd-resolved through nss-resolve, and {hides}"),
+        "remove `resolve` and the `[...]` behind it from the line `hosts:` of /etc/nsswitch.conf, and \
+         have /etc/resolv.conf name 127.0.0.53: programs then ask by packets",
+    ))
+}
+
+fn no_dns(nsswitch_conf: &str) -> Option<Finding> {
+    let sources: Vec<&str> = hosts_sources(nsswitch_conf).collect();
+    let asks = sources.iter().any(|source| ["dns", "resolve"].contains(source));
+    (!sources.is_empty() && !asks).then(|| {
+        Finding::warning(
+            "dns-unused",
+            "the line `hosts:` of /etc/nsswitch.conf names no DNS, so programs find no NAT records",
+            "add `dns` to that line",
+        )
+    })
+}
+
+/// 127/8 means nothing to other hosts.
+fn serves_others(facts: &Facts) -> Option<Finding> {
+    let server =
+        facts.sockets.iter().find(|socket| socket.port == DNS && !socket.addr.is_loopback())?;
+    let (owner, addr) = (server.owner(), server.addr);
+    Some(Finding::warning(
+        "dns-for-others",
+        format!(
+            "{owner} answers DNS at {addr}: other hosts that ask it get mapped addresses, which mean \
+             nothing there"
+        ),
+        "let it serve this host only (listen on loopback), or set a routed `pool` and `serve` under \
+         [client]",
+    ))
+}
+
+fn nscd() -> Finding {
+    Finding::information(
+        "nscd",
+        "nscd remembers names: one that was looked up before its NAT record was there stays unknown \
+         for a while",
+        "run `nscd -i hosts` to make it forget",
+    )
+}
+
+/// The sources of the line `hosts:`, without actions like `[NOTFOUND=return]`.
+fn hosts_sources(nsswitch_conf: &str) -> impl Iterator<Item = &str> {
+    let line = nsswitch_conf.lines().find_map(|line| line.trim().strip_prefix("hosts:"));
+    let line = line.unwrap_or_default().split('#').next().unwrap_or_default();
+    line.split_whitespace().filter(|word| !word.starts_with('['))
+}
+
+/// What follows a keyword at the beginning of a line.
+fn settings<'a>(resolv_conf: &'a str, keyword: &'a str) -> impl Iterator<Item = &'a str> {
+    let rest = move |line: &'a str| line.trim_start().strip_prefix(keyword);
+    resolv_conf.lines().filter_map(rest).filter(|rest| rest.starts_with([' ', '\t']))
+}
+
+/// Later settings replace earlier ones.
+fn last_value<'a>(ini: &'a str, name: &str) -> Option<&'a str> {
+    let settings = ini.lines().filter_map(|line| line.trim().split_once('='));
+    settings.filter(|(key, _)| key.trim() == name).map(|(_, value)| value.trim()).next_back()
+}
+
+fn is_no(value: &str) -> bool {
+    ["", "no", "false", "0", "off"].contains(&value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{self, found, lacks, socket};
+    use super::name_servers;
+
+    #[test]
+    fn name_servers_in_their_order() {
+        let text = "# nameserver 1.1.1.1\nsearch example\nnameserver 198.51.100.53\n\
+                    nameserver\tfe80::1%eth0 \nnameservers 1.2.3.4\n";
+        assert_eq!(name_servers(text).collect::<Vec<_>>(), ["198.51.100.53", "fe80::1%eth0"]);
+    }
+
+    #[test]
+    fn resolv_conf_that_forces_tcp() {
+        let mut facts = testing::client();
+        facts.resolv_conf += "# options use-vc\noptions timeout:3\n";
+        lacks(&facts, "dns-over-tcp");
+        facts.resolv_conf += "options edns0 use-vc\n";
+        assert!(found(&facts, "dns-over-tcp").fix.contains("use-vc"));
+    }
+
+    #[test]
+    fn a_link_local_server_comes_first() {
+        let mut facts = testing::client();
+        facts.resolv_conf += "nameserver fe80::1%eth0\n";
+        lacks(&facts, "dns-link-local");
+        facts.resolv_conf = "nameserver fe80::1%eth0\n".into();
+        assert!(found(&facts, "dns-link-local").what.contains("fe80::1%eth0"));
+    }
+
+    #[test]
+    fn resolved_is_asked_through_its_socket_and_encrypts() {
+        let mut facts = testing::client();
+        facts.nsswitch_conf = "passwd: files\nhosts: files resolve [!UNAVAIL=return] dns\n".into();
+        facts.resolved_conf = Some("[Resolve]\n#DNSOverTLS=yes\nDNSSEC=no\n".into());
+        lacks(&facts, "dns-hidden");
+        for setting in ["DNSOverTLS=opportunistic", "DNSOverTLS = yes", "DNSSEC=allow-downgrade"] {
+            facts.resolved_conf = Some(format!("[Resolve]\nDNSOverTLS=no\n{setting}\n"));
+            assert!(found(&facts, "dns-hidden").fix.contains("nsswitch.conf"), "{setting}");
+        }
+        facts.nsswitch_conf = "hosts: files dns # resolve\n".into();
+        lacks(&facts, "dns-hidden");
+        facts.nsswitch_conf = "hosts: files resolve dns\n".into();
+        facts.resolved_conf = None;
+        lacks(&facts, "dns-hidden");
+    }
+
+    #[test]
+    fn names_without_dns() {
+        let mut facts = testing::client();
+        facts.nsswitch_conf = "hosts: files mdns4_minimal [NOTFOUND=return]\n".into();
+        found(&facts, "dns-unused");
+        facts.nsswitch_conf.clear();
+        lacks(&facts, "dns-unused");
+    }
+
+    #[test]
+    fn a_resolver_that_serves_others() {
+        let mut facts = testing::client();
+        facts.sockets =
+            vec![socket("127.0.0.53", 53, "systemd-resolve (9)"), socket("::1", 53, "x")];
+        lacks(&facts, "dns-for-others");
+        facts.sockets.push(socket("0.0.0.0", 53, "dnsmasq (12)"));
+        assert!(found(&facts, "dns-for-others").what.contains("dnsmasq (12)"));
+        testing::configure(&mut facts, testing::SERVING);
+        lacks(&facts, "dns-for-others");
+    }
+
+    #[test]
+    fn a_cache_of_names() {
+        let mut facts = testing::client();
+        facts.nscd = true;
+        found(&facts, "nscd");
+    }
+}
