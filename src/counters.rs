@@ -83,6 +83,8 @@ counters! {
     DnsHeld "dns_held" "DNS replies that waited for the NAT record of their name, or for what emulates it."
     DnsMapped "dns_mapped" "DNS replies answered with a mapped address."
     DnsEmulated "dns_emulated" "Of the replies that were changed, those whose path was made of A records (`[[client.emulation]]`)."
+    DnsNamed "dns_named" "DNS replies that found no name for a mapped address and now have it."
+    DnsHintsDropped "dns_hints_dropped" "DNS replies whose SVCB or HTTPS records were left out, because their address hints would go past the NAT boxes of a mapped name."
     DnsDenialLifted "dns_denial_lifted" "DNS replies to questions for other types than A that said \"no such name\" and now say \"no such record\": A records emulate the name's NAT record."
     DnsNoRecord "dns_no_record" "DNS replies passed on as they came: the name has no NAT record, and nothing that emulates one."
     DnsLookupFailed "dns_lookup_failed" "DNS replies passed on as they came: the lookup of the NAT record failed."

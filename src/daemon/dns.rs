@@ -89,7 +89,7 @@ fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
         Err(_) => Class::Pass(Counter::DnsMalformed),
     };
     match class {
-        Class::Hold(_) => Sorted::Hold,
+        Class::Hold(_) | Class::Nameless(_) => Sorted::Hold,
         Class::Pass(counter) => {
             counters.add(counter);
             Sorted::Pass
@@ -138,6 +138,10 @@ impl Surroundings for Around {
                 None
             }
         }
+    }
+
+    fn name_of(&self, mapped: Ipv4Addr) -> Option<Name> {
+        self.mappings.lookup(mapped)?.name()?.parse().ok()
     }
 
     /// The pool is this host's, too.

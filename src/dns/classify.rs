@@ -27,6 +27,8 @@ pub enum Class {
     Pass(Counter),
     /// Hold it while the NAT record is looked up.
     Hold(FollowUp),
+    /// It says that this address has no name; if it is a mapped one, it has.
+    Nameless(Ipv4Addr),
 }
 
 /// What a reply that waits is about.
@@ -39,7 +41,7 @@ pub struct FollowUp {
     /// Why the application cannot do with the reply.
     pub lack: Lack,
     /// The names whose A records emulate that NAT record; always there unless `lack` is
-    /// [`Lack::Address`].
+    /// [`Lack::Address`] or [`Lack::Hints`].
     pub emulated: Option<Names>,
 }
 
@@ -60,16 +62,38 @@ pub enum Lack {
         /// The TTL of their records, in seconds.
         ttl: u32,
     },
+    /// Nothing, but its SVCB or HTTPS records may hold addresses that go past the NAT boxes.
+    Hints,
 }
 
 /// Decides about a reply (the payload of a UDP packet from port 53) on its way to the client.
 /// Whatever is unusual is passed: ordinary names must never break.
 pub fn classify(message: &[u8], policy: &Policy) -> Class {
-    match follow_up(message, policy) {
-        Ok(Some(follow_up)) => Class::Hold(follow_up),
+    let class = match nameless(message) {
+        Ok(Some(addr)) => Ok(Some(Class::Nameless(addr))),
+        Ok(None) => follow_up(message, policy).map(|found| found.map(Class::Hold)),
+        Err(error) => Err(error),
+    };
+    match class {
+        Ok(Some(class)) => class,
         Ok(None) => Class::Pass(Counter::DnsPassed),
         Err(_) => Class::Pass(Counter::DnsMalformed),
     }
+}
+
+/// The address that a reply finds no name for (RFC 1035 §3.5), whatever its reason: a server that
+/// knows no such zone may refuse.
+fn nameless(octets: &[u8]) -> Result<Option<Ipv4Addr>, MessageError> {
+    if !is_simple(&Header::parse(octets)?) {
+        return Ok(None);
+    }
+    let message = Message::parse(octets)?;
+    let question = message.question();
+    let asked = question.qtype == rtype::PTR && question.qclass == CLASS_IN;
+    if !asked || message.records(Section::Answer).next().is_some() || is_protected(&message)? {
+        return Ok(None);
+    }
+    Ok(question.name.reversed_address())
 }
 
 fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, MessageError> {
@@ -95,15 +119,20 @@ fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, Message
 /// NODATA and addresses, and NXDOMAIN where NAT records are emulated: a name that owns a NAT record
 /// exists.
 fn is_plain_reply(header: &Header, policy: &Policy) -> bool {
-    header.is_reply()
-        && header.opcode() == OPCODE_QUERY
-        && header.questions == 1
-        && !header.is_truncated()
+    is_simple(header)
         && match header.rcode() {
             NOERROR => true,
             NXDOMAIN => !policy.emulations.is_empty(),
             _ => false,
         }
+}
+
+/// The whole reply to one question.
+fn is_simple(header: &Header) -> bool {
+    header.is_reply()
+        && header.opcode() == OPCODE_QUERY
+        && header.questions == 1
+        && !header.is_truncated()
 }
 
 /// What the reply lacks; nothing if that cannot be helped.
@@ -117,6 +146,9 @@ fn lack(message: &Message<'_>, policy: &Policy) -> Option<Lack> {
         (NXDOMAIN, _) => Some(Lack::NameOfOtherType),
         (_, rtype::A) if addresses.peek().is_none() => Some(Lack::Address),
         (_, rtype::A) if !policy.emulations.is_empty() => boxes(message, addresses),
+        (_, qtype @ (rtype::SVCB | rtype::HTTPS)) => {
+            message.of_type(Section::Answer, qtype).next().map(|_| Lack::Hints)
+        }
         _ => None,
     }
 }
@@ -147,7 +179,7 @@ fn with_names(asked: Name, target: Name, lack: Lack, emulations: &Emulations) ->
     }
     let has_host = matches!(lack, Lack::Boxes { .. });
     let emulated = emulations.names(&target).filter(|names| (names.host == target) == has_host);
-    let worth_it = emulated.is_some() || lack == Lack::Address;
+    let worth_it = emulated.is_some() || matches!(lack, Lack::Address | Lack::Hints);
     worth_it.then_some(FollowUp { asked, target, lack, emulated })
 }
 

@@ -20,12 +20,18 @@ pub mod rtype {
     pub const CNAME: u16 = 5;
     /// The start of a zone of authority (RFC 1035 §3.3.13).
     pub const SOA: u16 = 6;
+    /// The name of an address (RFC 1035 §3.3.12).
+    pub const PTR: u16 = 12;
     /// A signature of a whole message, when it covers no type (RFC 2931).
     pub const SIG: u16 = 24;
     /// The redirection of everything below a name (RFC 6672).
     pub const DNAME: u16 = 39;
     /// The pseudo-record of EDNS (RFC 6891 §6.1).
     pub const OPT: u16 = 41;
+    /// How services are reached, with address hints (RFC 9460).
+    pub const SVCB: u16 = 64;
+    /// The same for web servers (RFC 9460 §9).
+    pub const HTTPS: u16 = 65;
     /// A transaction signature (RFC 8945).
     pub const TSIG: u16 = 250;
 }

@@ -16,4 +16,6 @@ mod testing;
 pub use accept::{Refusal, acceptable};
 pub use classify::{Class, FollowUp, Lack, Policy, classify};
 pub use name::{Name, NameError};
-pub use rewrite::{RewriteError, lift_denial, replace, rewrite, size_limit};
+pub use rewrite::{
+    RewriteError, lift_denial, name_it, replace, rewrite, size_limit, without_answer,
+};

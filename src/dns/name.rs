@@ -1,6 +1,7 @@
 //! Domain names: read from a message, compared without regard to case, printed without surprises.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,19 @@ impl Name {
     }
 
     /// A name from its labels, leftmost first.
+    /// The IPv4 address whose name this asks for: `D.C.B.A.in-addr.arpa` (RFC 1035 §3.5).
+    pub fn reversed_address(&self) -> Option<Ipv4Addr> {
+        let labels: Vec<&[u8]> = self.labels().collect();
+        let (octets, zone) = labels.split_first_chunk::<4>()?;
+        let [first, second] = zone else { return None };
+        if !first.eq_ignore_ascii_case(b"in-addr") || !second.eq_ignore_ascii_case(b"arpa") {
+            return None;
+        }
+        let octet = |label: &[u8]| std::str::from_utf8(label).ok()?.parse::<u8>().ok();
+        let [d, c, b, a] = octets.map(octet);
+        Some(Ipv4Addr::new(a?, b?, c?, d?))
+    }
+
     pub(crate) fn from_labels<'a>(
         labels: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, NameError> {

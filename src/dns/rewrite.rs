@@ -4,7 +4,8 @@
 //! ```text
 //! header     ID, flags (AD cleared), counts; NXDOMAIN becomes NOERROR
 //! question   as it came, the case of every letter included
-//! answer     as it came, then one A record; or that one instead of private addresses at its end
+//! answer     as it came, then one A record; or that one instead of private addresses at its end; or
+//!            without SVCB and HTTPS records; or the name of a mapped address
 //! authority  dropped: its SOA and denial proofs say that there is no such record (RFC 2308 §2.2)
 //! additional OPT and others as they came, but their owners are spelled out: pointers might lead into
 //!            what moved
@@ -15,7 +16,7 @@ use std::net::Ipv4Addr;
 
 use super::chain::{self, ChainEnd};
 use super::message::{CLASS_IN, HEADER_OCTETS, Message, MessageError, Record, Section, rtype};
-use super::name::{NameError, Step, Walk, push_label};
+use super::name::{Name, NameError, Step, Walk, push_label};
 
 /// The size that every client takes (RFC 1035 §4.2.1).
 const PLAIN_LIMIT: usize = 512;
@@ -23,6 +24,8 @@ const PLAIN_LIMIT: usize = 512;
 const AD: u8 = 0x20;
 /// RCODE in the same octet (RFC 1035 §4.1.1).
 const RCODE: u8 = 0x0f;
+/// A pointer to the question's name, right behind the header (RFC 1035 §4.1.4).
+const OWNER_OF_QUESTION: [u8; 2] = [0xc0, HEADER_OCTETS as u8];
 /// The highest offset that a compression pointer can name (RFC 1035 §4.1.4).
 const MAX_POINTER: usize = 0x3fff;
 /// Types whose RDATA may hold compressed names (RFC 3597 §4): NS, MD, MF, CNAME, SOA, MB, MG, MR,
@@ -89,6 +92,45 @@ pub fn replace(
     put(&message, mapped, ttl, limit)
 }
 
+/// A reply that says that the type asked for is not there (NODATA), instead of one with such records.
+pub fn without_answer(message: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    let mut message = Message::parse(message)?;
+    let wanted = message.question().qtype;
+    message.drop_last_answers(wanted);
+    if message.of_type(Section::Answer, wanted).next().is_some() {
+        return Err(RewriteError::HasAddress);
+    }
+    let mut out = message.up_to_authority().to_vec();
+    let additionals = push_additionals(&mut out, &message)?;
+    patch_counts(&mut out, &message, 0, additionals)?;
+    clear_flags(&mut out)?;
+    Ok(out)
+}
+
+/// A reply that gives the address asked for this name, instead of one that finds none.
+pub fn name_it(
+    message: &[u8],
+    name: &Name,
+    ttl: u32,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
+    let message = Message::parse(message)?;
+    if message.records(Section::Answer).next().is_some() {
+        return Err(RewriteError::HasAddress);
+    }
+    let mut out = message.up_to_authority().to_vec();
+    out.extend(OWNER_OF_QUESTION);
+    out.extend(rtype::PTR.to_be_bytes());
+    out.extend(CLASS_IN.to_be_bytes());
+    out.extend(ttl.to_be_bytes());
+    out.extend((name.as_wire().len() as u16).to_be_bytes());
+    out.extend(name.as_wire());
+    let additionals = push_additionals(&mut out, &message)?;
+    patch_counts(&mut out, &message, 1, additionals)?;
+    clear_flags(&mut out)?;
+    if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
+}
+
 /// A reply that says only that the type asked for is not there (NODATA), instead of one that says
 /// that there is no such name.
 pub fn lift_denial(message: &[u8]) -> Result<Vec<u8>, RewriteError> {
@@ -110,7 +152,7 @@ fn put(
     let mut out = message.up_to_authority().to_vec();
     push_address(&mut out, &chain::end(message)?, mapped, ttl);
     let additionals = push_additionals(&mut out, message)?;
-    patch_counts(&mut out, message, additionals)?;
+    patch_counts(&mut out, message, 1, additionals)?;
     clear_flags(&mut out)?;
     if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
 }
@@ -163,13 +205,14 @@ fn push_spelled_out(out: &mut Vec<u8>, octets: &[u8], at: usize) -> Result<usize
     }
 }
 
-/// One answer more, no authority, the additional records that are left.
+/// The answers with those that were added, no authority, the additional records that are left.
 fn patch_counts(
     out: &mut [u8],
     message: &Message<'_>,
+    added: usize,
     additionals: u16,
 ) -> Result<(), RewriteError> {
-    let answers = message.records(Section::Answer).count() + 1;
+    let answers = message.records(Section::Answer).count() + added;
     let answers = u16::try_from(answers).map_err(|_| RewriteError::TooLarge(out.len()))?;
     let header = out.get_mut(..HEADER_OCTETS).ok_or(MessageError::Truncated)?;
     header[6..8].copy_from_slice(&answers.to_be_bytes());
@@ -410,6 +453,16 @@ mod tests {
             if let Ok(after) = replace(&octets, MAPPED, TTL, 65535) {
                 assert_rewritten(&octets, &after);
                 prop_assert!(rewrite(&after, MAPPED, TTL, 65535) == Err(RewriteError::HasAddress));
+            }
+        }
+
+        #[test]
+        fn what_is_left_without_an_answer_is_a_reply(octets in mutated()) {
+            if let Ok(after) = without_answer(&octets) {
+                let message = Message::parse(&after).expect("a sound message");
+                let wanted = message.question().qtype;
+                prop_assert_eq!(message.of_type(Section::Answer, wanted).count(), 0);
+                prop_assert_eq!(without_answer(&after), Ok(after.clone()));
             }
         }
 

@@ -64,7 +64,8 @@ impl Inquiry {
             let key = LookupKey { server, name: name.clone(), wanted };
             Part { key, known: None }
         };
-        let nat = (*lack == Lack::Address).then(|| part(target, Wanted::Nat));
+        let may_have_nat = matches!(lack, Lack::Address | Lack::Hints);
+        let nat = may_have_nat.then(|| part(target, Wanted::Nat));
         let emulated = emulated.as_ref().map(|names| {
             let address = |(name, port): &(Name, u16)| (part(name, Wanted::Address), *port);
             let boxes = names.boxes.iter().map(address).collect();

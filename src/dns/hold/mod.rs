@@ -12,13 +12,13 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use self::change::changed;
+use self::change::{changed, named};
 use self::inquiry::{Inquiry, Joined, Known, Outcome};
 use self::lookup::{Answer, sound_ttl};
 pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
 use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::packet::Packet;
-use super::{Class, FollowUp, Name, Policy, classify};
+use super::{Class, FollowUp, Lack, Name, Policy, classify};
 use crate::counters::Counter;
 use crate::expiring::Expiring;
 use crate::path::{Path, PathSet};
@@ -87,6 +87,9 @@ pub trait Surroundings {
 
     /// Whether an address is this host's.
     fn is_own(&self, addr: Ipv4Addr) -> bool;
+
+    /// The name that a mapped address stands for.
+    fn name_of(&self, mapped: Ipv4Addr) -> Option<Name>;
 }
 
 /// A packet that the kernel holds until its verdict.
@@ -159,6 +162,13 @@ struct Waiting {
     deadline: Time,
 }
 
+/// What a packet turns out to be.
+enum Examined {
+    Waits(Box<Waiting>),
+    /// A reply without a name for this address.
+    Nameless(Ipv4Addr, Vec<u8>),
+}
+
 impl Hold {
     /// Nothing waits and nothing is known.
     pub fn new(settings: Settings) -> Self {
@@ -177,7 +187,14 @@ impl Hold {
     pub fn packet(&mut self, captured: Captured, now: Time, around: &mut impl Surroundings) {
         let id = captured.id;
         match self.examine(captured, now) {
-            Ok(waiting) => self.admit(waiting, now, around),
+            Ok(Examined::Waits(waiting)) => self.admit(*waiting, now, around),
+            Ok(Examined::Nameless(addr, octets)) => match named(&octets, around.name_of(addr)) {
+                Ok(octets) => {
+                    let counter = Counter::DnsNamed;
+                    self.outputs.push_back(Output::Rewritten { id, octets, counter });
+                }
+                Err(counter) => self.release(id, counter),
+            },
             Err(counter) => self.release(id, counter),
         }
     }
@@ -234,7 +251,7 @@ impl Hold {
     }
 
     /// A packet that is worth waiting for, or why it is not.
-    fn examine(&self, captured: Captured, now: Time) -> Result<Waiting, Counter> {
+    fn examine(&self, captured: Captured, now: Time) -> Result<Examined, Counter> {
         let Captured { id, interface, octets } = captured;
         let packet = Packet::parse(&octets).map_err(|_| Counter::DnsMalformed)?;
         let server = Server::new(packet.server(), interface);
@@ -243,8 +260,10 @@ impl Hold {
             Class::Hold(about) => {
                 let inquiry = Inquiry::new(server, &about, now);
                 let deadline = now + self.settings.patience;
-                Ok(Waiting { id, octets, about, inquiry, deadline })
+                let waiting = Waiting { id, octets, about, inquiry, deadline };
+                Ok(Examined::Waits(Box::new(waiting)))
             }
+            Class::Nameless(addr) => Ok(Examined::Nameless(addr, octets)),
         }
     }
 
@@ -257,6 +276,12 @@ impl Hold {
             return self.settle(&waiting, outcome, now, around);
         }
         let open: Vec<LookupKey> = waiting.inquiry.open().cloned().collect();
+        // Browsers ask for HTTPS records of every name: only what is being asked anyway is worth a wait.
+        if waiting.about.lack == Lack::Hints
+            && !open.iter().all(|key| self.lookups.find(key, now).is_some())
+        {
+            return self.release(waiting.id, Counter::DnsPassed);
+        }
         let unasked = open.iter().filter(|key| !self.ask(key, now)).count();
         waiting.inquiry.fill(|key| {
             let silent = self.is_silent((key.server, key.wanted), now);
