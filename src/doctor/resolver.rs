@@ -1,8 +1,6 @@
 //! Whether the replies to programs here pass where natttd sees them: over UDP from port 53, also
 //! from a resolver on this very host.
 
-use std::net::IpAddr;
-
 use super::{Facts, Finding};
 use crate::config::Client;
 
@@ -11,7 +9,6 @@ const DNS: u16 = 53;
 pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(tcp_only(&facts.resolv_conf));
-    findings.extend(link_local(&facts.resolv_conf));
     findings.extend(nss_resolve(facts));
     findings.extend(no_dns(&facts.nsswitch_conf));
     // Addresses of a routed pool mean something to hosts that are served.
@@ -34,19 +31,6 @@ fn tcp_only(resolv_conf: &str) -> Option<Finding> {
             "dns-over-tcp",
             "/etc/resolv.conf has `options use-vc`: questions go over TCP, where natttd sees no reply",
             "remove `use-vc` from /etc/resolv.conf",
-        )
-    })
-}
-
-fn link_local(resolv_conf: &str) -> Option<Finding> {
-    let server = name_servers(resolv_conf).next()?;
-    let addr = server.split('%').next()?.parse::<IpAddr>().ok()?;
-    let unusable = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
-    unusable.then(|| {
-        Finding::problem(
-            "dns-link-local",
-            format!("the name server {server} is link-local: natttd cannot ask it for NAT records"),
-            "use another address of it, or a resolver on this host",
         )
     })
 }
@@ -147,15 +131,6 @@ mod tests {
         lacks(&facts, "dns-over-tcp");
         facts.resolv_conf += "options edns0 use-vc\n";
         assert!(found(&facts, "dns-over-tcp").fix.contains("use-vc"));
-    }
-
-    #[test]
-    fn a_link_local_server_comes_first() {
-        let mut facts = testing::client();
-        facts.resolv_conf += "nameserver fe80::1%eth0\n";
-        lacks(&facts, "dns-link-local");
-        facts.resolv_conf = "nameserver fe80::1%eth0\n".into();
-        assert!(found(&facts, "dns-link-local").what.contains("fe80::1%eth0"));
     }
 
     #[test]

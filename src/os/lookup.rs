@@ -8,13 +8,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::proto::serialize::binary::BinDecodable;
@@ -23,10 +22,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{LocalSet, spawn_local};
 
-use crate::dns::hold::{LookupKey, NatAnswer, Server, Wanted};
+use crate::dns::hold::{LookupKey, NatAnswer, Wanted};
 use crate::path::Path;
 
 use super::nfqueue::Wake;
+use super::scoped::Scoped;
 
 /// How long a server is given; the reply that waits is released earlier.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -91,7 +91,7 @@ impl Asker {
     }
 }
 
-pub(super) type TokioResolver = Resolver<TokioRuntimeProvider>;
+pub(super) type TokioResolver = Resolver<Scoped>;
 
 async fn serve(
     record_type: u16,
@@ -100,7 +100,7 @@ async fn serve(
 ) {
     let mut resolvers = HashMap::new();
     while let Some(key) = questions.recv().await {
-        let resolver = address(key.server).and_then(|ip| resolver_for(&mut resolvers, ip));
+        let resolver = resolver_for(&mut resolvers, key.server.socket_addr());
         let answered = answered.clone();
         spawn_local(async move {
             let (answer, malformed) = match resolver {
@@ -112,17 +112,9 @@ async fn serve(
     }
 }
 
-/// Crate `hickory-resolver` names servers without a scope, so link-local ones cannot be asked.
-fn address(server: Server) -> Option<IpAddr> {
-    match server.socket_addr() {
-        SocketAddr::V6(addr) if addr.scope_id() != 0 => None,
-        addr => Some(addr.ip()),
-    }
-}
-
 fn resolver_for(
-    resolvers: &mut HashMap<IpAddr, Arc<TokioResolver>>,
-    server: IpAddr,
+    resolvers: &mut HashMap<SocketAddr, Arc<TokioResolver>>,
+    server: SocketAddr,
 ) -> Option<Arc<TokioResolver>> {
     if let Some(resolver) = resolvers.get(&server) {
         return Some(Arc::clone(resolver));
@@ -135,10 +127,10 @@ fn resolver_for(
     Some(resolver)
 }
 
-pub(super) fn new_resolver(server: IpAddr) -> Result<TokioResolver, NetError> {
-    let servers = vec![NameServerConfig::udp_and_tcp(server)];
+pub(super) fn new_resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
+    let servers = vec![NameServerConfig::udp_and_tcp(server.ip())];
     let config = ResolverConfig::from_name_servers(servers);
-    let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let mut builder = Resolver::builder_with_config(config, Scoped::of(server));
     *builder.options_mut() = options();
     builder.build()
 }

@@ -18,6 +18,7 @@ pub mod nfqueue;
 pub mod ports;
 pub mod question;
 pub mod route;
+mod scoped;
 pub mod sets;
 pub mod state;
 pub mod sysctl;

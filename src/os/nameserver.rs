@@ -86,7 +86,7 @@ impl fmt::Display for Server {
 
 impl Server {
     /// The first that this host's programs ask, by resolv.conf(5). Link-local ones, which need a
-    /// scope, are passed over: crate `hickory-resolver` names servers without.
+    /// scope, are passed over.
     pub fn of_this_host() -> io::Result<Self> {
         let first = of_this_host()?.first().map(|addr| Self { host: addr.to_string(), port: PORT });
         first.ok_or_else(|| io::Error::other(format!("{RESOLV_CONF} names none that can be asked")))

@@ -1,7 +1,7 @@
 //! Single questions to the system's name servers, for a command that waits for the answers.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
@@ -12,6 +12,7 @@ use tokio::runtime::Builder;
 use super::lookup::{TokioResolver, new_resolver};
 use super::nameserver;
 use crate::dns;
+use crate::dns::packet::DNS_PORT;
 use crate::explain::{Answer, Asked, Data, Record};
 
 /// The name servers of /etc/resolv.conf that can be asked; without any, the one on this host
@@ -27,7 +28,7 @@ pub fn ask(name: &dns::Name, record_type: u16, servers: &[IpAddr]) -> io::Result
     runtime.block_on(async {
         let mut last = None;
         for &server in servers {
-            let Ok(resolver) = new_resolver(server) else { continue };
+            let Ok(resolver) = new_resolver(SocketAddr::new(server, DNS_PORT)) else { continue };
             let address = ask_for(&resolver, name, RecordType::A).await;
             let missing = address.is_missing();
             let nat = ask_for(&resolver, name, RecordType::from(record_type)).await;

@@ -134,8 +134,6 @@ sound A
 # ---- DNS -----------------------------------------------------------------------------------------
 echo 'options use-vc' >>"/etc/netns/$PREFIX-A/resolv.conf"
 finds A "problem dns-over-tcp"
-resolver A fe80::1%eth0
-finds A "problem dns-link-local"
 resolver A 198.51.100.53
 echo 'hosts: files' >"/etc/netns/$PREFIX-A/nsswitch.conf"
 finds A "warning dns-unused"

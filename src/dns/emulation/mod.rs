@@ -191,7 +191,10 @@ fn makes(template: &Template, zone: &Name, made: &Name) -> bool {
             let name = Name::from_labels(labels).ok().filter(|name| name.is_in(zone));
             name.is_some_and(|name| expand(template, zone, &name).as_ref() == Some(made))
         }
-        (None, Some(parent)) => parent.is_in(zone),
+        // Any label does. Only the zone's own name has a parent outside of it.
+        (None, Some(parent)) => {
+            parent.is_in(zone) || expand(template, zone, zone).as_ref() == Some(made)
+        }
         (_, None) => true,
     }
 }

@@ -143,6 +143,17 @@ fn box_templates() -> impl Strategy<Value = String> {
     text.prop_map(|text| text.to_string())
 }
 
+/// The template's text happens to be the zone's own.
+#[test]
+fn what_is_made_of_the_zone_s_own_name_is_known() {
+    for host in ["c.{parent}", "x.c.{parent}"] {
+        let one = try_emulation(&["c"], host, &["a.{name}.x"]).expect("sound");
+        let all = Emulations::new(vec![one]);
+        let names = all.names(&name("c")).expect("names");
+        assert!(all.makes(&names.host), "{host}");
+    }
+}
+
 proptest! {
     /// So there are no questions without end: whatever is asked because of a name is known.
     #[test]
