@@ -19,11 +19,6 @@ pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     findings
 }
 
-/// The name servers that /etc/resolv.conf lists, in its order (resolv.conf(5)).
-fn name_servers(resolv_conf: &str) -> impl Iterator<Item = &str> {
-    settings(resolv_conf, "nameserver").map(str::trim)
-}
-
 fn tcp_only(resolv_conf: &str) -> Option<Finding> {
     let mut options = settings(resolv_conf, "options").flat_map(str::split_whitespace);
     options.any(|option| option == "use-vc").then(|| {
@@ -115,14 +110,6 @@ fn is_no(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{self, found, lacks, socket};
-    use super::name_servers;
-
-    #[test]
-    fn name_servers_in_their_order() {
-        let text = "# nameserver 1.1.1.1\nsearch example\nnameserver 198.51.100.53\n\
-                    nameserver\tfe80::1%eth0 \nnameservers 1.2.3.4\n";
-        assert_eq!(name_servers(text).collect::<Vec<_>>(), ["198.51.100.53", "fe80::1%eth0"]);
-    }
 
     #[test]
     fn resolv_conf_that_forces_tcp() {
