@@ -93,24 +93,9 @@ paths() {
     jq -r '.records[].path' | sort
 }
 
-# bind NODE ADDRESS OPTIONS: BIND with the zone file from standard input. Its binary is copied for
-# the same reason as in topology.sh.
+# bind NODE ADDRESS STATEMENTS: BIND with the zone file from standard input.
 bind() {
     mkdir -p "$RUN/bind"
-    cp "$(command -v named)" "$RUN/bind/"
     cat >"$RUN/bind/example.zone"
-    cat >"$RUN/bind/named.conf" <<CONF
-options {
-    directory "$RUN/bind";
-    listen-on { $2; };
-    listen-on-v6 { none; };
-    recursion no;
-    dnssec-validation no;
-    pid-file none;
-    session-keyfile none;
-};
-controls { };
-$3
-CONF
-    start "$1" bind "$RUN/bind/named" -g -4 -n 1 -c "$RUN/bind/named.conf"
+    named_on "$1" bind "$2" "$3"
 }

@@ -60,22 +60,9 @@ resolved_with() {
 signed_zone() {
     on N ip address add 198.51.100.54/24 dev eth0
     mkdir "$RUN/signed"
-    cp "$(command -v named)" "$RUN/signed/"
     sed 's/\$ORIGIN example\./$ORIGIN signed./' "$TESTS/system/example.zone" >"$RUN/signed/signed.zone"
-    cat >"$RUN/signed/named.conf" <<CONF
-options {
-    directory "$RUN/signed";
-    listen-on { 198.51.100.54; };
-    listen-on-v6 { none; };
-    recursion no;
-    dnssec-validation no;
-    pid-file none;
-    session-keyfile none;
-};
-controls { };
-zone "signed" { type primary; file "signed.zone"; dnssec-policy default; inline-signing yes; };
-CONF
-    start N signed "$RUN/signed/named" -g -4 -n 1 -c "$RUN/signed/named.conf"
+    named_on N signed 198.51.100.54 \
+        'zone "signed" { type primary; file "signed.zone"; dnssec-policy default; inline-signing yes; };'
     wait_for 30 "a signed zone" signature
     on N dig +short @198.51.100.54 signed. DNSKEY | sed 's/^/signed. IN DNSKEY /' >"$RUN/anchor"
 }

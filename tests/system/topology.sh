@@ -119,15 +119,24 @@ table ip site {
 NFT
 }
 
-# A real authoritative server on N. Its binary is copied, because AppArmor profiles that go by the
-# path of the original forbid it to read files here.
+# The authoritative server of all topologies, on N.
 name_server() {
     mkdir "$RUN/named"
-    cp "$(command -v named)" "$TESTS"/system/*.zone "$RUN/named/"
-    cat >"$RUN/named/named.conf" <<CONF
+    cp "$TESTS"/system/*.zone "$RUN/named/"
+    named_on N named 198.51.100.53 'zone "example" { type primary; file "example.zone"; };
+        zone "plain" { type primary; file "plain.zone"; };'
+    wait_for 20 "the DNS server" on N dig +time=1 +tries=1 @198.51.100.53 example. SOA
+}
+
+# named_on NODE NAME ADDRESS STATEMENTS: BIND with the zone files in $RUN/NAME. Its binary is copied,
+# because AppArmor profiles that go by the path of the original forbid it to read files here.
+named_on() {
+    mkdir -p "$RUN/$2"
+    cp "$(command -v named)" "$RUN/$2/"
+    cat >"$RUN/$2/named.conf" <<CONF
 options {
-    directory "$RUN/named";
-    listen-on { 198.51.100.53; };
+    directory "$RUN/$2";
+    listen-on { $3; };
     listen-on-v6 { none; };
     recursion no;
     dnssec-validation no;
@@ -135,11 +144,9 @@ options {
     session-keyfile none;
 };
 controls { };
-zone "example" { type primary; file "example.zone"; };
-zone "plain" { type primary; file "plain.zone"; };
+$4
 CONF
-    start N named "$RUN/named/named" -g -4 -n 1 -c "$RUN/named/named.conf"
-    wait_for 20 "the DNS server" on N dig +time=1 +tries=1 @198.51.100.53 example. SOA
+    start "$1" "$2" "$RUN/$2/named" -g -4 -n 1 -c "$RUN/$2/named.conf"
 }
 
 # serve NODE...: a web server and a UDP echo on each, whose answers begin with the node's name.
