@@ -9,6 +9,7 @@ mod flows;
 mod mappings;
 mod metrics;
 mod record;
+mod reload;
 mod rules;
 mod source;
 mod status;
@@ -62,6 +63,8 @@ enum Command {
     Ask(Question),
     /// Print, load or remove the firewall rules of a configuration
     Rules(rules::RulesArgs),
+    /// Make a changed configuration effective, rules included, without losing connections
+    Reload(reload::ReloadArgs),
     /// Say what is wrong with a configuration, or what it means
     Check(check::CheckArgs),
     /// Look for what is wrong on this host, and say what to do
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Ask(question) => question.watch().show(|| answer(&cli.global, question)),
         Command::Rules(args) => rules::run(args),
+        Command::Reload(args) => reload::run(args, &cli.global),
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
         Command::Explain(args) => explain::run(args, &cli.global),

@@ -66,10 +66,20 @@ fn remove(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
 fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
     let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
-    if !(args.if_needed && are_loaded(&config, flavour)) {
-        firewall::apply(&config, flavour)?;
+    load(&args.config, &config, flavour, args.if_needed)
+}
+
+/// Loads the rules of what stands in `file`.
+pub(super) fn load(
+    file: &Path,
+    config: &Config,
+    flavour: Flavour,
+    if_needed: bool,
+) -> Result<(), Box<dyn Error>> {
+    if !(if_needed && are_loaded(config, flavour)) {
+        firewall::apply(config, flavour)?;
     }
-    renew_file(&args.config.with_file_name(RULES_FILE), &config)
+    renew_file(&file.with_file_name(RULES_FILE), config)
         .map_err(|error| format!("the rules are loaded, but {error}").into())
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Guard {
     shape: Shape,
     pool: Option<(Ipv4Net, PoolRoute)>,
     seen: Mutex<Seen>,
+    /// The rules of a configuration that takes effect once they are loaded.
+    awaited: Mutex<Option<String>>,
     loaded: AtomicBool,
 }
 
@@ -52,8 +54,26 @@ impl Guard {
             shape: rules::shape(config, config.firewall),
             pool,
             seen: Mutex::new(Seen { status, table: None }),
+            awaited: Mutex::default(),
             loaded: AtomicBool::new(false),
         }
+    }
+
+    /// Rules with this fingerprint are no fault: when they are loaded, they are this configuration's
+    /// for the moment until the next one takes effect.
+    pub(super) fn await_rules(&self, fingerprint: Option<String>) {
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = fingerprint;
+    }
+
+    fn awaits(&self, found: &RulesStatus) -> bool {
+        let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner);
+        found.state == RulesState::Stale && awaited.is_some() && *awaited == found.found
+    }
+
+    /// Whether the rules are loaded and whole now. Changes nothing.
+    pub(super) fn finds_rules(&self) -> bool {
+        let expected = self.seen().status.expected;
+        self.look(&expected).status.state == RulesState::Loaded
     }
 
     pub(super) fn status(&self) -> RulesStatus {
@@ -69,6 +89,9 @@ impl Guard {
     pub(super) fn check(&self) -> Checked {
         let before = self.seen();
         let now = self.look(&before.status.expected);
+        if self.awaits(&now.status) {
+            return Checked { another_table: false, route: Ok(()) };
+        }
         let open = now.status.state == RulesState::Loaded;
         self.loaded.store(open, Relaxed);
         if now.status != before.status {
@@ -106,8 +129,8 @@ impl Guard {
                 log::warn!("rules: not loaded; load them with `nattt rules apply`; {consequence}")
             }
             RulesState::Stale => log::warn!(
-                "rules: made from another configuration; load them with `nattt rules apply`; \
-                 {consequence}"
+                "rules: made from another configuration; load them with `nattt rules apply`, or \
+                 make the changed one effective with `nattt reload`; {consequence}"
             ),
             RulesState::Damaged => log::warn!(
                 "rules: changed by somebody: {}; load them again with `nattt rules apply`; \

@@ -69,7 +69,8 @@ impl Housekeeping {
     /// Goes on until a stop is requested. However it ends, the plan goes with it, and so the mapping
     /// table is saved.
     pub(super) fn run(&self, saving: Option<SavePlan>) -> Result<(), Error> {
-        let mut progress = Progress { saving, ..Progress::default() };
+        let mut progress =
+            Progress { saving, notices: Notices::since(&self.counters), ..Progress::default() };
         while !self.stop.requested() {
             self.wait()?;
             self.changes(&mut progress);

@@ -11,6 +11,7 @@ use crate::config::{self, Config};
 use crate::mapping::{Mappings, State};
 use crate::os::clock::Clock;
 use crate::os::state;
+use crate::time::Time;
 
 use super::Error;
 use super::repeated::Repeated;
@@ -35,7 +36,7 @@ pub(super) struct Saver {
     file: PathBuf,
     asked: Receiver<()>,
     /// The generation that is on disk.
-    saved: u64,
+    saved: Option<u64>,
     saving: Repeated,
 }
 
@@ -46,17 +47,14 @@ pub(super) fn load(
     client: &config::Client,
     clock: Clock,
 ) -> Result<Mappings, Error> {
-    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
+    let mappings = empty(client);
     let directory = &config.daemon.state_dir;
     std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
     let file = file(config);
     let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
     match State::from_json(&json) {
         Ok(saved) => {
-            let skipped = mappings.restore(saved, clock.now());
-            if let Some(reason) = skipped.first_reason {
-                log::warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
-            }
+            restore(&mappings, saved, clock.now(), &file.display().to_string());
         }
         Err(error) => {
             let aside = state::set_aside(&file).map_err(Error::State)?;
@@ -66,9 +64,39 @@ pub(super) fn load(
     Ok(mappings)
 }
 
-/// For a table that was just loaded.
-pub(super) fn new(mappings: Arc<Mappings>, config: &Config) -> (SavePlan, Saver) {
-    for_file(mappings, file(config))
+/// The table when the settings of the client role change: the same, if they are not about it.
+pub(super) fn carried(
+    before: &Arc<Mappings>,
+    (old, new): (&config::Client, &config::Client),
+    now: Time,
+) -> Arc<Mappings> {
+    let about = |client: &config::Client| (client.pool, client.max_mappings, client.quarantine);
+    if about(old) == about(new) {
+        return Arc::clone(before);
+    }
+    let mappings = empty(new);
+    restore(&mappings, before.to_state(), now, "the changed configuration");
+    Arc::new(mappings)
+}
+
+fn empty(client: &config::Client) -> Mappings {
+    Mappings::new(client.pool, client.max_mappings, client.quarantine)
+}
+
+fn restore(mappings: &Mappings, saved: State, now: Time, whence: &str) {
+    let skipped = mappings.restore(saved, now);
+    if let Some(reason) = skipped.first_reason {
+        log::warn!("{whence}: {} mappings left out: {reason}", skipped.count);
+    }
+}
+
+/// For a table that is on disk as it is now, or is not.
+pub(super) fn new(mappings: Arc<Mappings>, config: &Config, on_disk: bool) -> (SavePlan, Saver) {
+    let (plan, mut saver) = for_file(mappings, file(config));
+    if !on_disk {
+        saver.saved = None;
+    }
+    (plan, saver)
 }
 
 impl SavePlan {
@@ -98,12 +126,12 @@ impl Saver {
     fn save(&mut self) {
         // Before the table is read: what changes meanwhile is saved next time.
         let generation = self.mappings.generation();
-        if generation == self.saved {
+        if Some(generation) == self.saved {
             return;
         }
         let saved = state::save(&self.file, &self.mappings.to_state().to_json());
         if saved.is_ok() {
-            self.saved = generation;
+            self.saved = Some(generation);
         }
         self.saving.done("saving mapped addresses", saved);
     }
@@ -116,7 +144,7 @@ fn file(config: &Config) -> PathBuf {
 fn for_file(mappings: Arc<Mappings>, file: PathBuf) -> (SavePlan, Saver) {
     // One question that waits is enough: the answer is the table as it is then.
     let (ask, asked) = crossbeam_channel::bounded(1);
-    let (saved, urgent) = (mappings.generation(), mappings.urgent_generation());
+    let (saved, urgent) = (Some(mappings.generation()), mappings.urgent_generation());
     let plan = SavePlan { ask, urgent, asked_at: Duration::ZERO };
     (plan, Saver { mappings, file, asked, saved, saving: Repeated::default() })
 }
