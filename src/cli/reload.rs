@@ -10,7 +10,7 @@ use clap::Args;
 use crate::config::{Config, INSTALLED_PATH};
 use crate::control::{Reload, ReloadState, Reply, Request, Status};
 use crate::os::control::{DEFAULT_PATH, ask};
-use crate::os::process;
+use crate::os::{firewall, process};
 
 use super::{Done, FAILED, Failure, Global, rules, source};
 
@@ -31,6 +31,9 @@ pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
     let file = &args.config;
     let config = source::named(file).map_err(failed)?;
     let daemon = Daemon::find(sockets(&global.socket, &config.daemon.control_socket))?;
+    if !rules::are_loaded(&config, config.firewall) {
+        firewall::check(&config, config.firewall).map_err(|error| failed(error.to_string()))?;
+    }
     process::hang_up(daemon.pid)
         .map_err(|error| failed(format!("telling natttd, process {}: {error}", daemon.pid)))?;
     match daemon.outcome(|last| last.number > daemon.calls)? {
@@ -43,7 +46,13 @@ pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
         }
         ReloadState::Waiting(_) | ReloadState::Done => {}
     }
-    rules::load(file, &config, config.firewall, true).map_err(|error| failed(error.to_string()))?;
+    rules::load(file, &config, config.firewall, true).map_err(|error| {
+        failed(format!(
+            "{error}\nnatttd still waits for the rules: `nattt rules apply` makes {} effective; put the \
+             old file back and `nattt reload` if you do not want it",
+            file.display()
+        ))
+    })?;
     match daemon.outcome(|last| !matches!(last.state, ReloadState::Waiting(_)))? {
         ReloadState::Refused(why) => Err(refused(&why)),
         _ => Ok(Done::well(format!("{} is in effect.\n", file.display()))),

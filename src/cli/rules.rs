@@ -84,7 +84,7 @@ pub(super) fn load(
 }
 
 /// As the daemon sees it. What the kernel does not tell is not loaded.
-fn are_loaded(config: &Config, flavour: Flavour) -> bool {
+pub(super) fn are_loaded(config: &Config, flavour: Flavour) -> bool {
     let expected = rules::fingerprint(config, flavour);
     let loaded = tables::loaded(flavour, &rules::shape(config, flavour));
     tables::status(&loaded, &expected).state == RulesState::Loaded

@@ -17,7 +17,7 @@ use crate::os::events::Events;
 use crate::os::route;
 use crate::rules;
 
-use super::guard::Guard;
+use super::guard::{Awaited, Guard};
 use super::held::Held;
 use super::repair::Repair;
 use super::signals::Calls;
@@ -91,7 +91,6 @@ impl Running {
 
     /// What the file says, if it is another configuration and can be put into effect.
     fn plan(&self, file: &Path) -> Option<Plan> {
-        notify_reloading();
         self.shared.guard.await_rules(None);
         let planned = read(file).and_then(|config| match config == self.config {
             true => Ok(None),
@@ -101,9 +100,9 @@ impl Running {
         match planned {
             Ok(Some(plan)) => {
                 let rules = rules::fingerprint(&plan.config, plan.config.firewall);
-                if guards_as_well(&self.config, &plan.config) {
-                    self.shared.guard.await_rules(Some(rules.clone()));
-                }
+                let suffice = guards_as_well(&self.config, &plan.config);
+                let awaited = Awaited { fingerprint: rules.clone(), suffice };
+                self.shared.guard.await_rules(Some(awaited));
                 reloads.called(ReloadState::Waiting(rules));
                 return Some(plan);
             }
@@ -116,7 +115,6 @@ impl Running {
                 reloads.called(ReloadState::Refused(error));
             }
         }
-        notify(&[NotifyState::Ready]);
         None
     }
 
@@ -141,16 +139,18 @@ impl Running {
 
     /// Ends all threads, and makes what the plan says from what they leave. Packets wait meanwhile.
     pub(super) fn change(mut self, plan: Plan) -> Result<Daemon, Error> {
+        let since = Instant::now();
+        notify_reloading();
         let stopped = self.stop();
         let guard = Arc::clone(&self.shared.guard);
-        let next = stopped.and_then(|()| self.succeeded_by(plan));
+        let next = stopped.and_then(|()| self.succeeded_by(plan, since));
         if next.is_err() {
             guard.close();
         }
         next
     }
 
-    fn succeeded_by(self, plan: Plan) -> Result<Daemon, Error> {
+    fn succeeded_by(self, plan: Plan, since: Instant) -> Result<Daemon, Error> {
         let Self { config: old, shared, held: before, keeper, .. } = self;
         let Plan { config, held, mappings, .. } = plan;
         let lasting = shared.lasting;
@@ -174,7 +174,7 @@ impl Running {
         })?;
         ports.settle();
         drop(before);
-        Ok(Daemon { beginning: Beginning::Changed { on_disk }, ..next })
+        Ok(Daemon { beginning: Beginning::Changed { on_disk, since }, ..next })
     }
 }
 
@@ -202,7 +202,7 @@ fn guards_as_well(old: &Config, new: &Config) -> bool {
     guarded && old.mark == new.mark && old.firewall == new.firewall
 }
 
-/// systemd waits for "ready", which comes when the configuration is in effect or refused.
+/// systemd waits for "ready", which comes when the configuration is in effect.
 fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

@@ -124,7 +124,9 @@ impl Housekeeping {
                 progress.sets.forget();
             }
             progress.route.done("setting the route of the pool", checked.route);
-            self.repair_rules(uptime, progress);
+            if !checked.changing {
+                self.repair_rules(uptime, progress);
+            }
         }
     }
 

@@ -44,6 +44,7 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use ::log::{info, warn};
 
@@ -115,8 +116,13 @@ struct Running {
 enum Beginning {
     /// The process has just started.
     Started,
-    /// After another configuration. `on_disk`: whether the mapping table is saved as it is.
-    Changed { on_disk: bool },
+    /// After another configuration.
+    Changed {
+        /// Whether the mapping table is saved as it is.
+        on_disk: bool,
+        /// Since when packets have been waiting.
+        since: Instant,
+    },
 }
 
 #[derive(Clone)]
@@ -237,9 +243,13 @@ impl Shared {
             Beginning::Started => {
                 info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles)
             }
-            Beginning::Changed { .. } => {
+            Beginning::Changed { since, .. } => {
                 self.lasting.reloads.done();
-                info!("the changed configuration is in effect: {}", self.roles);
+                let waited = since.elapsed().as_millis();
+                info!(
+                    "the changed configuration is in effect: {}; packets waited {waited} ms",
+                    self.roles
+                );
             }
         }
         notify(&[sd_notify::NotifyState::Ready]);
@@ -279,7 +289,7 @@ impl Shared {
         threads: &mut Vec<Thread>,
     ) -> Result<Option<SavePlan>, Error> {
         let Some(client) = &self.roles.client else { return Ok(None) };
-        let on_disk = !matches!(beginning, Beginning::Changed { on_disk: false });
+        let on_disk = !matches!(beginning, Beginning::Changed { on_disk: false, .. });
         let (plan, saver) = saved::new(Arc::clone(client.mappings()), config, on_disk);
         threads.push(self.spawn("saver", move || {
             saver.run();

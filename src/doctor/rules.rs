@@ -6,6 +6,8 @@ use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
 
 const APPLY: &str = "load them with `nattt rules apply`";
+/// Loads the rules if need be, and sees to it that natttd reads the same file.
+const RELOAD: &str = "make rules and daemon agree with `nattt reload`";
 
 pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -67,7 +69,7 @@ fn state(rules: &RulesStatus) -> Option<Finding> {
         RulesState::Stale => Some(Finding::problem(
             "rules-stale",
             "the loaded firewall rules are of another configuration: nothing goes through a tunnel",
-            APPLY,
+            RELOAD,
         )),
         RulesState::Damaged => Some(Finding::problem(
             "rules-damaged",

@@ -75,10 +75,13 @@ impl Ports {
             used.fetch_sub(1, Relaxed);
             return None;
         }
-        let kept = self.store.take(preferred).map(Ok);
-        let fresh = || bind(preferred).or_else(|_| bind(0));
-        let port = kept.unwrap_or_else(fresh).and_then(|socket| {
+        let fresh = || -> io::Result<(UdpSocket, u16)> {
+            let socket = bind(preferred).or_else(|_| bind(0))?;
             let port = socket.local_addr()?.port();
+            Ok((socket, port))
+        };
+        let kept = self.store.take(preferred).map(|socket| Ok((socket, preferred)));
+        let port = kept.unwrap_or_else(fresh).and_then(|(socket, port)| {
             set_mark(&socket, self.mark)?;
             Ok((socket, port))
         });
