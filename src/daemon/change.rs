@@ -23,7 +23,7 @@ use super::repair::Repair;
 use super::signals::Calls;
 use super::{
     Beginning, Daemon, Error, Running, make_state_dir, max_ports, network, notify, pool_is_free,
-    saved,
+    saved::{self, Saving},
 };
 
 /// Without events (a firewall that nf_tables does not know of), rules are looked for this often.
@@ -141,9 +141,11 @@ impl Running {
     pub(super) fn change(mut self, plan: Plan) -> Result<Daemon, Error> {
         let since = Instant::now();
         notify_reloading();
-        let stopped = self.stop();
+        if let Err(error) = self.stop() {
+            return self.end().and(Err(error));
+        }
         let guard = Arc::clone(&self.shared.guard);
-        let next = stopped.and_then(|()| self.succeeded_by(plan, since));
+        let next = self.succeeded_by(plan, since);
         if next.is_err() {
             guard.close();
         }
@@ -151,7 +153,7 @@ impl Running {
     }
 
     fn succeeded_by(self, plan: Plan, since: Instant) -> Result<Daemon, Error> {
-        let Self { config: old, shared, held: before, keeper, .. } = self;
+        let Self { config: old, shared, held: before, keeper, saving, .. } = self;
         let Plan { config, held, mappings, .. } = plan;
         let lasting = shared.lasting;
         let (flows, now) = (shared.roles.saved(), lasting.clock.now());
@@ -161,20 +163,30 @@ impl Running {
             _ => mappings,
         };
         let same_table = known.zip(mappings.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(&a, b));
-        let on_disk =
-            same_table && old.daemon.state_dir == config.daemon.state_dir || old.client.is_none();
+        let saving = match saving {
+            Some(saving) if same_table && old.daemon.state_dir == config.daemon.state_dir => {
+                Some(saving)
+            }
+            saving => {
+                saving.map_or(Ok(()), Saving::end)?;
+                // A table that was just loaded is on disk.
+                let on_disk = old.client.is_none();
+                let start = |table| Saving::start(table, &config, on_disk, &lasting.failure);
+                mappings.as_ref().map(start).transpose()?
+            }
+        };
         let ports = shared.network.ports().hand_over(max_ports(&config), config.mark.bit());
         // Their outer ports are now free for the new roles, and for nobody else.
         drop((keeper, shared.roles, shared.network));
         let network = network(&config, ports.clone())?;
         route::remove_others(config.client.as_ref().map(|client| client.pool))
             .map_err(Error::Route)?;
-        let next = Daemon::make((config, held), (network, mappings), lasting, |keeper| {
+        let next = Daemon::make((config, held), (network, mappings, saving), lasting, |keeper| {
             keeper.carry(flows)
         })?;
         ports.settle();
         drop(before);
-        Ok(Daemon { beginning: Beginning::Changed { on_disk, since }, ..next })
+        Ok(Daemon { beginning: Beginning::Changed { since }, ..next })
     }
 }
 

@@ -14,7 +14,8 @@
 //! | signals | tells main of SIGTERM, SIGINT and SIGHUP |
 //! | main | starts the others; ends them, or lets another configuration take their place |
 //!
-//! All but `dns`, `signals` and `main` belong to one configuration and end with it ([`change`]).
+//! All but `dns`, `saver`, `signals` and `main` belong to one configuration and end with it
+//! ([`change`]).
 
 mod change;
 mod dns;
@@ -71,7 +72,7 @@ use lasting::Lasting;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
-use saved::SavePlan;
+use saved::{SavePlan, Saving};
 use stop::Stop;
 use worker::Worker;
 
@@ -98,6 +99,7 @@ struct Daemon {
     shared: Shared,
     held: Held,
     keeper: Keeper,
+    saving: Option<Saving>,
     beginning: Beginning,
 }
 
@@ -107,6 +109,7 @@ struct Running {
     shared: Shared,
     held: Held,
     keeper: Arc<Mutex<Keeper>>,
+    saving: Option<Saving>,
     threads: Vec<Thread>,
     started: Result<(), Error>,
 }
@@ -116,13 +119,8 @@ struct Running {
 enum Beginning {
     /// The process has just started.
     Started,
-    /// After another configuration.
-    Changed {
-        /// Whether the mapping table is saved as it is.
-        on_disk: bool,
-        /// Since when packets have been waiting.
-        since: Instant,
-    },
+    /// After another configuration; packets have been waiting since then.
+    Changed { since: Instant },
 }
 
 #[derive(Clone)]
@@ -140,21 +138,23 @@ struct Shared {
 impl Daemon {
     fn prepare(config: Config) -> Result<Self, Error> {
         let lasting = Lasting::new()?;
-        let held = Held::take(&config, None, &lasting)?;
-        make_state_dir(&config)?;
         let network = network(&config, Ports::new(max_ports(&config), config.mark.bit()))?;
         pool_is_free(&config, &network)?;
+        let held = Held::take(&config, None, &lasting)?;
+        make_state_dir(&config)?;
         let client = config.client.as_ref();
         route::remove_others(client.map(|client| client.pool)).map_err(Error::Route)?;
         let load = |client| saved::load(&config, client, lasting.clock).map(Arc::new);
         let mappings = client.map(load).transpose()?;
-        Self::make((config, held), (network, mappings), lasting, Keeper::restore)
+        let start = |mappings| Saving::start(mappings, &config, true, &lasting.failure);
+        let saving = mappings.as_ref().map(start).transpose()?;
+        Self::make((config, held), (network, mappings, saving), lasting, Keeper::restore)
     }
 
     /// `take_back`: how the keeper comes to the flows there are already.
     fn make(
         (config, held): (Config, Held),
-        (network, mappings): (Network, Option<Arc<Mappings>>),
+        (network, mappings, saving): (Network, Option<Arc<Mappings>>, Option<Saving>),
         lasting: Lasting,
         take_back: impl FnOnce(Keeper) -> Keeper,
     ) -> Result<Self, Error> {
@@ -170,26 +170,28 @@ impl Daemon {
             fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
         let keeper = take_back(keeper);
-        Ok(Self { config, shared, held, keeper, beginning: Beginning::Started })
+        Ok(Self { config, shared, held, keeper, saving, beginning: Beginning::Started })
     }
 
     fn start(self) -> Running {
-        let Self { config, shared, held, keeper, beginning } = self;
+        let Self { config, shared, held, keeper, saving, beginning } = self;
+        let plan = saving.as_ref().map(Saving::plan);
         let mut threads = Vec::new();
         let keeper = Arc::new(Mutex::new(keeper));
         let started = shared
             .keeper(&keeper, &mut threads)
-            .and_then(|()| shared.start(&config, &held, beginning, &mut threads));
+            .and_then(|()| shared.start(&config, &held, beginning, plan, &mut threads));
         if started.is_err() {
             shared.stop.request();
         }
-        Running { config, shared, held, keeper, threads, started }
+        Running { config, shared, held, keeper, saving, threads, started }
     }
 }
 
 impl Running {
     fn end(mut self) -> Result<(), Error> {
         let result = self.stop();
+        let result = result.and(self.saving.take().map_or(Ok(()), Saving::end));
         // Only now that housekeeping, which may open it, has ended.
         self.shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
@@ -216,6 +218,7 @@ impl Shared {
         config: &Config,
         held: &Held,
         beginning: Beginning,
+        saving: Option<SavePlan>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
@@ -225,7 +228,6 @@ impl Shared {
             (Err(error), Beginning::Changed { .. }) => warn!("{error}; natttd tries again"),
             (Ok(()), _) => {}
         }
-        let saving = self.saver(config, beginning, threads)?;
         threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
         for queue in &held.data {
@@ -243,7 +245,7 @@ impl Shared {
             Beginning::Started => {
                 info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles)
             }
-            Beginning::Changed { since, .. } => {
+            Beginning::Changed { since } => {
                 self.lasting.reloads.done();
                 let waited = since.elapsed().as_millis();
                 info!(
@@ -280,22 +282,6 @@ impl Shared {
             watchdog: Watchdog::new(pulses),
             repair: Repair::of_service(),
         })
-    }
-
-    fn saver(
-        &self,
-        config: &Config,
-        beginning: Beginning,
-        threads: &mut Vec<Thread>,
-    ) -> Result<Option<SavePlan>, Error> {
-        let Some(client) = &self.roles.client else { return Ok(None) };
-        let on_disk = !matches!(beginning, Beginning::Changed { on_disk: false, .. });
-        let (plan, saver) = saved::new(Arc::clone(client.mappings()), config, on_disk);
-        threads.push(self.spawn("saver", move || {
-            saver.run();
-            Ok(())
-        })?);
-        Ok(Some(plan))
     }
 
     fn control(&self, config: Config, server: Arc<Server>) -> Result<Thread, Error> {

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -15,6 +16,7 @@ use crate::time::Time;
 
 use super::Error;
 use super::repeated::Repeated;
+use super::stop::Stop;
 
 /// In the state directory.
 const MAPPINGS_FILE: &str = "mappings.json";
@@ -22,12 +24,18 @@ const MAPPINGS_FILE: &str = "mappings.json";
 /// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
 const SAVE_TIMES: Duration = Duration::from_secs(60);
 
-/// Knows when the table is to be saved, and asks for that. Once it is dropped, the table is saved
-/// for the last time.
+/// Knows when the table is to be saved, and asks for that.
 pub(super) struct SavePlan {
     ask: Sender<()>,
     urgent: u64,
     asked_at: Duration,
+}
+
+/// The thread that saves. It goes on under another configuration with the same table and file, so
+/// that no packet waits for the disk.
+pub(super) struct Saving {
+    ask: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// Saves the table when it is asked to.
@@ -90,13 +98,50 @@ fn restore(mappings: &Mappings, saved: State, now: Time, whence: &str) {
     }
 }
 
-/// For a table that is on disk as it is now, or is not.
-pub(super) fn new(mappings: Arc<Mappings>, config: &Config, on_disk: bool) -> (SavePlan, Saver) {
-    let (plan, mut saver) = for_file(mappings, file(config));
-    if !on_disk {
-        saver.saved = None;
+impl Saving {
+    /// For a table that is on disk as it is now, or is not.
+    pub(super) fn start(
+        mappings: &Arc<Mappings>,
+        config: &Config,
+        on_disk: bool,
+        failure: &Arc<Stop>,
+    ) -> Result<Self, Error> {
+        let (plan, mut saver) = for_file(Arc::clone(mappings), file(config));
+        if !on_disk {
+            saver.saved = None;
+        }
+        let guard = FailAtPanic(Arc::clone(failure));
+        let run = move || {
+            let _guard = guard;
+            saver.run();
+        };
+        let thread = Builder::new().name("saver".into()).spawn(run);
+        let thread = thread.map_err(|e| Error::System("starting a thread", e))?;
+        Ok(Self { ask: plan.ask, thread })
     }
-    (plan, saver)
+
+    /// For whoever knows the time. It asks at once: what its predecessor was about to ask for is
+    /// not known.
+    pub(super) fn plan(&self) -> SavePlan {
+        SavePlan { ask: self.ask.clone(), urgent: u64::MAX, asked_at: Duration::ZERO }
+    }
+
+    /// Waits until the table is saved for the last time. Nobody has a plan any more.
+    pub(super) fn end(self) -> Result<(), Error> {
+        drop(self.ask);
+        self.thread.join().map_err(|_| Error::Thread("saver"))
+    }
+}
+
+/// Nobody waits for the thread before the end.
+struct FailAtPanic(Arc<Stop>);
+
+impl Drop for FailAtPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Thread("saver"));
+        }
+    }
 }
 
 impl SavePlan {
