@@ -185,8 +185,7 @@ impl Running {
             keeper.carry(flows)
         })?;
         ports.settle();
-        drop(before);
-        Ok(Daemon { beginning: Beginning::Changed { since }, ..next })
+        Ok(Daemon { beginning: Beginning::Changed { since, before: Box::new(before) }, ..next })
     }
 }
 

@@ -115,12 +115,16 @@ struct Running {
 }
 
 /// How a configuration comes into effect.
-#[derive(Clone, Copy)]
 enum Beginning {
     /// The process has just started.
     Started,
-    /// After another configuration; packets have been waiting since then.
-    Changed { since: Instant },
+    /// After another configuration.
+    Changed {
+        /// Since when packets have been waiting.
+        since: Instant,
+        /// What that one held. Closing a queue takes time, for which no packet need wait.
+        before: Box<Held>,
+    },
 }
 
 #[derive(Clone)]
@@ -223,7 +227,7 @@ impl Shared {
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
-        match (self.guard.check().route.map_err(Error::Route), beginning) {
+        match (self.guard.check().route.map_err(Error::Route), &beginning) {
             (Err(error), Beginning::Started) => return Err(error),
             (Err(error), Beginning::Changed { .. }) => warn!("{error}; natttd tries again"),
             (Ok(()), _) => {}
@@ -245,13 +249,14 @@ impl Shared {
             Beginning::Started => {
                 info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles)
             }
-            Beginning::Changed { since } => {
+            Beginning::Changed { since, before } => {
                 self.lasting.reloads.done();
                 let waited = since.elapsed().as_millis();
                 info!(
                     "the changed configuration is in effect: {}; packets waited {waited} ms",
                     self.roles
                 );
+                drop(before);
             }
         }
         notify(&[sd_notify::NotifyState::Ready]);
