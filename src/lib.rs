@@ -24,6 +24,7 @@ pub mod explain;
 pub mod mapping;
 pub mod os;
 pub mod path;
+pub mod probe;
 pub mod record;
 pub mod rules;
 pub mod time;

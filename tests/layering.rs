@@ -25,12 +25,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
+    ("probe", &["path", "wire"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "path", "record", "rules", "time",
-            "tunnel", "wire",
+            "config", "control", "dns", "doctor", "explain", "path", "probe", "record", "rules",
+            "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
@@ -41,7 +42,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "record", "rules"]),
+    (
+        "cli",
+        &[
+            "config", "control", "dns", "doctor", "explain", "os", "path", "probe", "record",
+            "rules",
+        ],
+    ),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
@@ -49,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
     "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel", "doctor", "explain",
+    "control", "tunnel", "doctor", "explain", "probe",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -98,9 +105,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "record"]),
+    (
+        "serde",
+        &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "probe", "record"],
+    ),
     ("serde_json", &["control", "doctor", "mapping", "record"]),
-    ("signal_hook", &["daemon"]),
+    ("signal_hook", &["daemon", "os"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),
 ];
