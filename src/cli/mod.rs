@@ -4,6 +4,7 @@ mod check;
 mod completion;
 mod counters;
 mod doctor;
+mod events;
 mod explain;
 mod flows;
 mod mappings;
@@ -77,6 +78,8 @@ enum Command {
     Trace(probe::ProbeArgs),
     /// Ping a host through its tunnel, as ping(8) does
     Ping(ping::PingArgs),
+    /// Tell what happens in natttd, as it happens
+    Events,
     /// Print status and counters in Prometheus' text format
     Metrics,
     /// Print what a shell needs to complete this command
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::run(args, &cli.global, probe::Show::Host),
         Command::Trace(args) => probe::run(args, &cli.global, probe::Show::Levels),
         Command::Ping(args) => ping::run(args, &cli.global),
+        Command::Events => events::run(&cli.global),
         Command::Metrics => metrics::run(&cli.global),
         Command::Completion(args) => Ok(completion::run(args)),
         Command::Record(args) => record::run(args, cli.global.json).map(Done::well),

@@ -19,6 +19,21 @@ ends() {
     same "$1" "$STATUS" "exit status: $3"
 }
 
+# expect NODE STATUS PATTERN WHAT ARGUMENT...: the same beside others, for what takes its time.
+expect() {
+    (as_user "$1" "${@:5}" && ends "$2" "$3" "$4") &
+    WAITING+=($!)
+}
+
+settled() {
+    local job
+    for job in "${WAITING[@]}"; do
+        wait "$job" || fail "see above"
+    done
+    WAITING=()
+}
+WAITING=()
+
 internet
 host A 198.51.100.10/24 198.51.100.1 R pub
 workstation_firewall A
@@ -77,22 +92,36 @@ control A trace deep.example >"$RUN/said"
 grep -q "Note: natttd's firewall rules" "$RUN/said" || fail "no note about the rules: $(cat "$RUN/said")"
 stop A natttd
 
-# Exports of one port: that one is open, what else was tried says why.
+# Exports of one port: that one is open, what else was tried says why. Nobody on the host's address,
+# and in the next box's network; what the first box does not export; no first box, and none there.
 stop T natttd
 sed -i 's/^exports.*/exports = [{ prefix = "192.168.0.0\/24", protocol = "tcp", ports = [80] }]/' "$RUN/T.toml"
 start_natttd T
-as_user A probe deep.example
-ends 0 'tcp/80 .* open.*NAT box 2 said nothing about ping, tcp/22, tcp/443: its `exports`' "one exported port"
-as_user A probe deep.example -p ping
-ends 1 'NAT box 1 works, NAT box 2, 10\.0\.0\.9:100, is silent.*exports.* list 192\.168\.0\.2 \(for ping\)' "no exported port"
+expect A 0 'tcp/80 .* open.*NAT box 2 said nothing about ping, tcp/22, tcp/443: its `exports`' \
+    "one exported port" probe deep.example
+expect A 1 'NAT box 1 works, NAT box 2, 10\.0\.0\.9:100, is silent.*exports.* list 192\.168\.0\.2 \(for ping\)' \
+    "no exported port" probe deep.example -p ping
+expect A 1 'every NAT box works, the host 192\.168\.0\.77 is not reached: 10\.0\.0\.9 reports "host unreachable"' \
+    "no host" probe 203.0.113.1 10.0.0.9 192.168.0.77 -p tcp/80
+expect A 1 'NAT box 2, 10\.0\.0\.8:100, takes no tunnel packets: 203\.0\.113\.1 reports "host unreachable"' \
+    "no second box" probe 203.0.113.1 10.0.0.8 192.168.0.2 -p tcp/80
+expect A 1 'NAT box 1, 203\.0\.113\.1:100, is silent.*list 10\.1\.0\.9 \(UDP port 100\).*NAT loopback' \
+    "the next box is not exported" probe 203.0.113.1 10.1.0.9 192.168.0.2 -p tcp/80
+expect A 1 'no way to NAT box 1, 203\.0\.113\.9: 198\.51\.100\.1 reports "host unreachable"' \
+    "no first box" probe 203.0.113.9 192.168.0.2 -p tcp/80
+expect A 1 'NAT box 1, 198\.51\.100\.53, is there, but nobody takes tunnel packets on its UDP port 100' \
+    "no natttd there" probe 198.51.100.53
+expect A 1 'nothing is known about 203\.0\.113\.1:100: silence, and no refusal' \
+    "a gateway and no host" probe 203.0.113.1
+expect A 1 'Path 203\.0\.113\.1:100 192.*is silent.*Path 203\.0\.113\.3:100 192.*host unreachable' \
+    "two paths" trace twice.example -p tcp/80
+settled
 
-# Nobody on the host's address; a firewall on the way; the host is silent.
-as_user A probe 203.0.113.1 10.0.0.9 192.168.0.77 -p tcp/80
-ends 1 'every NAT box works, the host 192\.168\.0\.77 is not reached: 10\.0\.0\.9 reports "host unreachable"' "no host"
+# The host is silent: T's FORWARD chain or B's own firewall drops what T takes from the tunnel.
 on B nft -f - <<<'table ip site { chain input { type filter hook input priority filter; tcp dport 80 drop; }; }'
 as_user A trace "${path[@]}" -p tcp/80
-ends 1 'tcp/80 .* silent; NAT box 2 lets it in.*every NAT box works, the host 192\.168\.0\.2 is silent.*default router' "a silent host"
-on B nft delete table ip site
+ends 1 'tcp/80 .* silent; NAT box 2 lets it in.*every NAT box works, the host 192\.168\.0\.2 is silent.*default router' \
+    "a silent host"
 
 # The second box: silent while its daemon is away, and nobody's port without its rules.
 stop T natttd
@@ -100,31 +129,18 @@ as_user A probe "${path[@]}" -p tcp/80
 ends 1 'NAT box 1 works, NAT box 2, 10\.0\.0\.9:100, is silent' "the second box without its daemon"
 rules T remove
 as_user A probe "${path[@]}" -p tcp/80
-ends 1 'NAT box 2, 10\.0\.0\.9:100, takes no tunnel packets: 10\.0\.0\.9 reports "port unreachable"' "no natttd at T"
-as_user A probe 203.0.113.1 10.0.0.8 192.168.0.2 -p tcp/80
-ends 1 'NAT box 2, 10\.0\.0\.8:100, takes no tunnel packets: 203\.0\.113\.1 reports "host unreachable"' "no T"
+ends 1 'NAT box 2, 10\.0\.0\.9:100, takes no tunnel packets: 10\.0\.0\.9 reports "port unreachable"' \
+    "the second box without its rules"
 
-# The first box: not exported, switched off, nobody's port, kept away by a firewall, and this host.
-as_user A probe 203.0.113.1 10.1.0.9 192.168.0.2 -p tcp/80
-ends 1 'NAT box 1, 203\.0\.113\.1:100, is silent.*list 10\.1\.0\.9 \(UDP port 100\).*NAT loopback' "the next box is not exported"
-as_user A probe 203.0.113.9 192.168.0.2 -p tcp/80
-ends 1 'no way to NAT box 1, 203\.0\.113\.9: 198\.51\.100\.1 reports "host unreachable"' "no first box"
-as_user A probe 198.51.100.53
-ends 1 'NAT box 1, 198\.51\.100\.53, is there, but nobody takes tunnel packets on its UDP port 100' "no natttd there"
-as_user A probe 203.0.113.1
-ends 1 'nothing is known about 203\.0\.113\.1:100: silence, and no refusal' "a gateway and no host"
+# A firewall on the way; what is never sent; wrong usage.
 on R nft -f - <<<'table ip site { chain forward { type filter hook forward priority filter; udp dport 100 reject with icmp type admin-prohibited; }; }'
-as_user A probe "${path[@]}" -p tcp/80
-ends 1 'no way to NAT box 1.*198\.51\.100\.1 reports "prohibited by a firewall"' "a firewall in between"
-as_user A ping -c 1 "${path[@]}"
-ends 1 '198\.51\.100\.1 reports "prohibited by a firewall".*1 sent, 0 received, \+1 errors, 100% loss.*nattt trace' "a ping that fails"
-as_user A probe 198.51.100.10 192.168.0.2
-ends 1 'is this host itself' "this host as a box"
-as_user A probe 127.0.0.1 192.168.0.2
-ends 1 'cannot be a NAT box or a host' "loopback as a box"
-as_user A trace www.own.plain
-ends 1 'it has an address of its own' "an ordinary name"
-as_user A trace deep.example b.example
-ends 2 'give one name, or a path' "two names"
-as_user A ping 203.0.113.1
-ends 2 'name the host behind it' "a ping to a gateway"
+expect A 1 'no way to NAT box 1.*198\.51\.100\.1 reports "prohibited by a firewall"' \
+    "a firewall in between" probe "${path[@]}" -p tcp/80
+expect A 1 '198\.51\.100\.1 reports "prohibited by a firewall".*1 sent, 0 received, \+1 errors, 100% loss.*nattt trace' \
+    "a ping that fails" ping -c 1 "${path[@]}"
+expect A 1 'is this host itself' "this host as a box" probe 198.51.100.10 192.168.0.2
+expect A 1 'cannot be a NAT box or a host' "loopback as a box" probe 127.0.0.1 192.168.0.2
+expect A 1 'it has an address of its own' "an ordinary name" trace www.own.plain
+expect A 2 'give one name, or a path' "two names" trace deep.example b.example
+expect A 2 'name the host behind it' "a ping to a gateway" ping 203.0.113.1
+settled
