@@ -12,6 +12,7 @@
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
 
+pub mod bugreport;
 pub mod cli;
 pub mod config;
 pub mod control;

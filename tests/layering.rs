@@ -26,6 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
     ("probe", &["path", "wire"]),
+    ("bugreport", &["rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
@@ -45,7 +46,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "control", "dns", "doctor", "explain", "os", "path", "probe", "record",
+            "bugreport",
+            "config",
+            "control",
+            "dns",
+            "doctor",
+            "explain",
+            "os",
+            "path",
+            "probe",
+            "record",
             "rules",
         ],
     ),
@@ -55,8 +65,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
-    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel", "doctor", "explain", "probe",
+    "time",
+    "counters",
+    "path",
+    "wire",
+    "expiring",
+    "config",
+    "mapping",
+    "dns",
+    "record",
+    "rules",
+    "control",
+    "tunnel",
+    "doctor",
+    "explain",
+    "probe",
+    "bugreport",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -109,7 +133,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "serde",
         &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "probe", "record"],
     ),
-    ("serde_json", &["control", "doctor", "mapping", "record"]),
+    ("serde_json", &["bugreport", "control", "doctor", "mapping", "record"]),
     ("signal_hook", &["daemon", "os"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),

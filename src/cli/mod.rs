@@ -1,5 +1,6 @@
 //! The `nattt` command.
 
+mod bugreport;
 mod check;
 mod completion;
 mod counters;
@@ -80,6 +81,8 @@ enum Command {
     Ping(ping::PingArgs),
     /// Tell what happens in natttd, as it happens
     Events,
+    /// Write down what a developer asks for first, without keys and without who talks to whom
+    Bugreport(bugreport::BugreportArgs),
     /// Print status and counters in Prometheus' text format
     Metrics,
     /// Print what a shell needs to complete this command
@@ -120,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Trace(args) => probe::run(args, &cli.global, probe::Show::Levels),
         Command::Ping(args) => ping::run(args, &cli.global),
         Command::Events => events::run(&cli.global),
+        Command::Bugreport(args) => bugreport::run(args, &cli.global),
         Command::Metrics => metrics::run(&cli.global),
         Command::Completion(args) => Ok(completion::run(args)),
         Command::Record(args) => record::run(args, cli.global.json).map(Done::well),

@@ -21,6 +21,7 @@ pub mod question;
 pub mod route;
 mod scoped;
 pub mod sets;
+pub mod software;
 pub mod state;
 pub mod sysctl;
 pub mod tables;
