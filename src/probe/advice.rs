@@ -3,6 +3,11 @@
 use super::{Conclusion, HostState, Report};
 use crate::path::{Hop, Path};
 
+/// A cause that nothing shows from here.
+const NO_LOOPBACK: &str = "If this host is in the network behind NAT box 1 itself: a router without NAT \
+     loopback does not lead its own hosts back in by its public address. Whether that is so cannot be seen \
+     from here; use the host's own address inside";
+
 /// One sentence, without its full stop.
 pub fn sentence(path: &Path, report: &Report) -> String {
     let first = path.first();
@@ -121,6 +126,7 @@ fn no_gateway(first: Hop) -> Vec<String> {
              gateway behind it?",
             first.addr, first.port
         ),
+        NO_LOOPBACK.into(),
     ]
 }
 
@@ -137,10 +143,7 @@ fn first_silent(path: &Path, report: &Report) -> Vec<String> {
             "Does a firewall, a provider, or a router in front of NAT box 1 keep UDP port {} from it?",
             first.port
         ),
-        "If this host is in the network behind NAT box 1 itself: a router without NAT loopback does not \
-         lead its own hosts back in by its public address. Whether that is so cannot be seen from here; \
-         use the host's own address inside"
-            .into(),
+        NO_LOOPBACK.into(),
     ]
 }
 
@@ -217,7 +220,7 @@ mod tests {
         let port = Complaint { code: 3, ..complaint };
         let cases = [
             (Conclusion::WayRefused { complaint }, "no way to NAT box 1", "public address"),
-            (Conclusion::NoGateway { complaint: port }, "behind NAT box 1", "On NAT box 1"),
+            (Conclusion::NoGateway { complaint: port }, "behind NAT box 1", "loopback"),
             (
                 Conclusion::BoxSilent { number: 1 },
                 "NAT box 1, 203.0.113.1:100, is silent",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::tunnel::{HostReply, Reply, Said, tag_of};
-use super::verdict::{Findings, Report};
+use super::verdict::{Findings, Report, is_proof};
 use super::{Complaint, Kind, Machine, Tunnel};
 use crate::path::MAX_HOPS;
 
@@ -155,7 +155,7 @@ impl Prober {
                     && matches!(answer(other.known), Some(Answer::Host(_)))
             });
             let proven = self.questions.iter().any(|other| {
-                other.place.at == place.at && answer(other.known) == Some(Answer::Forwards)
+                other.place.at == place.at && answer(other.known).is_some_and(is_proof)
             });
             host_answers && proven
         };

@@ -158,9 +158,7 @@ impl Findings {
     }
 
     fn state(&self, number: usize, depth: usize) -> BoxState {
-        let said = |(place, answer): (Place, Answer)| {
-            place.at == Some(number) && answer == Answer::Forwards
-        };
+        let said = |(place, answer): (Place, Answer)| place.at == Some(number) && is_proof(answer);
         if self.answers().any(said) {
             BoxState::Forwards
         } else if number <= depth {
@@ -172,8 +170,7 @@ impl Findings {
 
     fn time_of(&self, number: usize) -> Option<Duration> {
         let at = self.known.iter().filter(|(place, _)| place.at == Some(number));
-        let times =
-            at.filter_map(|&(_, known)| known.filter(|k| k.answer == Answer::Forwards)?.time);
+        let times = at.filter_map(|&(_, known)| known.filter(|known| is_proof(known.answer))?.time);
         times.min()
     }
 
@@ -223,6 +220,11 @@ impl Findings {
             (None, false) => Conclusion::BoxSilent { number: depth + 1 },
         }
     }
+}
+
+/// Of a packet that was to end at a box: it did, or the box itself is the host.
+pub(super) fn is_proof(answer: Answer) -> bool {
+    matches!(answer, Answer::Forwards | Answer::Host(_))
 }
 
 fn as_text<S: Serializer>(hop: &Hop, serializer: S) -> Result<S::Ok, S::Error> {
