@@ -71,7 +71,13 @@ struct Outcome {
 
 /// Probes one path after the other.
 pub(super) fn run(args: &ProbeArgs, global: &Global, show: Show) -> Result<Done, Failure> {
-    let kinds = if args.kinds.is_empty() { KINDS.to_vec() } else { args.kinds.clone() };
+    let wanted = if args.kinds.is_empty() { &KINDS[..] } else { &args.kinds };
+    let mut kinds = Vec::new();
+    for kind in wanted {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
     if kinds.len() > MAX_KINDS {
         let message = format!("at most {MAX_KINDS} kinds of packets at once");
         return Err(Failure { status: super::USAGE, message });

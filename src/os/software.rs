@@ -50,6 +50,7 @@ pub fn journal(lines: u32) -> String {
         "--output=short-iso",
         "--unit=nattt",
         "--unit=nattt-rules",
+        "--unit=nattt-repair",
         &lines,
     ];
     match listed("journalctl", &args) {
