@@ -25,22 +25,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
+    ("metrics", &["control", "doctor"]),
     ("probe", &["path", "wire"]),
     ("bugreport", &["rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "path", "probe", "record", "rules",
-            "time", "tunnel", "wire",
+            "config", "control", "dns", "doctor", "explain", "metrics", "path", "probe", "record",
+            "rules", "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
         &[
-            "config", "control", "counters", "dns", "doctor", "mapping", "os", "path", "rules",
-            "time", "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "mapping", "metrics", "os", "path",
+            "rules", "time", "tunnel", "wire",
         ],
     ),
     (
@@ -52,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dns",
             "doctor",
             "explain",
+            "metrics",
             "os",
             "path",
             "probe",
@@ -79,6 +81,7 @@ const PURE: &[&str] = &[
     "tunnel",
     "doctor",
     "explain",
+    "metrics",
     "probe",
     "bugreport",
 ];
