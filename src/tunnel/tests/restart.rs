@@ -15,7 +15,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// Through text, as a file holds it.
 fn written(flows: Vec<Saved>) -> Vec<Saved> {
     let lines = flows.iter().map(|flow| format!("{flow}\n")).collect::<String>();
-    Saved::read(&(Saved::header("boot") + &lines), "boot").0
+    Saved::read(&(Saved::header("boot") + &lines), "boot").expect("flows").0
 }
 
 impl Peer {
