@@ -94,7 +94,10 @@ impl Keeper {
             self.save();
         } else if !fresh.is_empty() {
             let written = self.journal.append(&lines(fresh));
-            self.saving.done(SAVING, written);
+            // Success says nothing of lines that found no room before.
+            if written.is_err() {
+                self.saving.done(SAVING, written);
+            }
         }
     }
 
