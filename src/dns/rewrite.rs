@@ -8,7 +8,7 @@
 //!            without SVCB and HTTPS records; or the name of a mapped address
 //! authority  dropped: its SOA and denial proofs say that there is no such record (RFC 2308 §2.2)
 //! additional OPT and others as they came, but their owners are spelled out: pointers might lead into
-//!            what moved
+//!            what moved; OPT alone if there is no room for all
 //! ```
 
 use std::fmt;
