@@ -29,6 +29,15 @@ main() {
     fi
     tests/cargo.sh >/dev/null
     unpack systemd-resolved resolved/lib/systemd/systemd-resolved
+    cargo_deny
+}
+
+# The licences of crates are looked at by a crate that Debian has no package of.
+cargo_deny() {
+    [ ! -x target/tools/bin/cargo-deny ] || return 0
+    echo "setup: building cargo-deny"
+    "$(tests/cargo.sh)" install -q --locked --root target/tools cargo-deny@^0.20 ||
+        echo "setup: cargo-deny cannot be built; its check is skipped"
 }
 
 # unpack PACKAGE FILE: into target, where a package would take over the machine if it were installed:
