@@ -44,9 +44,9 @@ wait_for 20 "a word about the table" said "saving mapped addresses.*free some sp
 same "This is B." "$(fetch A b.example/)" "the page with a full disk"
 [ ! -e "$STATE/flows.new" ] || fail "half a file takes room on a full disk"
 same 0 "$(grep -cvE '^(nattt-flows 1 [^ ]+|client [0-9. :]+ here [0-9. :]+)$' "$STATE/flows" || true)" "lines that are no flow"
-same 1 "$(kept && echo 0 || echo 1)" "whether flows are missing"
-rm "$STATE/ballast" "$STATE/mappings.json.aside"
 kept() { (($(grep -c "^client 17 " "$STATE/flows") >= 100)); }
+! kept || fail "no flow is missing: the disk was not full"
+rm "$STATE/ballast" "$STATE/mappings.json.aside"
 wait_for 20 "all flows in the file, once there is room" kept
 
 # ---- crafted replies -----------------------------------------------------------------------------
