@@ -124,9 +124,9 @@ impl Running {
         make_state_dir(&config)?;
         let held = Held::take(&config, Some(&self.held), lasting)?;
         let added = config.client.as_ref().filter(|_| self.config.client.is_none());
-        let load = |client| saved::load(&config, client, lasting.clock).map(Arc::new);
+        let load = |client| Arc::new(saved::load(&config, client, lasting.clock));
         Ok(Plan {
-            mappings: added.map(load).transpose()?,
+            mappings: added.map(load),
             held,
             guard: Guard::new(&config),
             // Subscribed before the first look, so that no change falls in between.

@@ -11,6 +11,7 @@
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
+//! | metrics | answers Prometheus, where that is configured |
 //! | signals | tells main of SIGTERM, SIGINT and SIGHUP |
 //! | main | starts the others; ends them, or lets another configuration take their place |
 //!
@@ -29,6 +30,7 @@ mod housekeeping;
 mod keeper;
 mod lasting;
 pub mod log;
+mod metrics;
 mod notices;
 mod pulse;
 mod reloads;
@@ -148,8 +150,8 @@ impl Daemon {
         make_state_dir(&config)?;
         let client = config.client.as_ref();
         route::remove_others(client.map(|client| client.pool)).map_err(Error::Route)?;
-        let load = |client| saved::load(&config, client, lasting.clock).map(Arc::new);
-        let mappings = client.map(load).transpose()?;
+        let load = |client| Arc::new(saved::load(&config, client, lasting.clock));
+        let mappings = client.map(load);
         let start = |mappings| Saving::start(mappings, &config, true, &lasting.failure);
         let saving = mappings.as_ref().map(start).transpose()?;
         Self::make((config, held), (network, mappings, saving), lasting, Keeper::restore)
@@ -234,6 +236,7 @@ impl Shared {
         }
         threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
+        threads.extend(self.metrics(config)?);
         for queue in &held.data {
             threads.push(self.worker(config, Arc::clone(queue))?);
         }
@@ -290,13 +293,17 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Arc<Server>) -> Result<Thread, Error> {
-        let Self { roles, network, guard, lasting, stop, .. } = self.clone();
-        let Lasting { counters, drops, clock, reloads, .. } = lasting;
-        let report = Report { config, roles, network, guard, counters, drops, clock, reloads };
+        let (report, stop) = (self.report(config), Arc::clone(&self.stop));
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
         })
+    }
+
+    fn report(&self, config: Config) -> Report {
+        let Self { roles, network, guard, lasting, .. } = self.clone();
+        let Lasting { counters, drops, clock, reloads, .. } = lasting;
+        Report { config, roles, network, guard, counters, drops, clock, reloads }
     }
 
     fn worker(&self, config: &Config, queue: Arc<Queue>) -> Result<Thread, Error> {
