@@ -16,7 +16,7 @@
 //! | main | starts the others; ends them, or lets another configuration take their place |
 //!
 //! All but `dns`, `saver`, `signals` and `main` belong to one configuration and end with it
-//! ([`change`]).
+//! (`change`).
 
 mod change;
 mod dns;
