@@ -29,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "path", "record", "rules", "time",
-            "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "explain", "path", "record", "rules",
+            "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).

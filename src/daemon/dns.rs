@@ -1,5 +1,5 @@
-//! DNS replies on their way to an application: one thread sorts them and never waits, another
-//! holds those whose name may have a NAT record.
+//! DNS replies on their way to an application: one thread sorts those that the packet filter captured
+//! and never waits; another holds those whose name may have a NAT record, whoever captured them.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,6 +20,7 @@ use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
 use crate::os::network::Network;
 use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
+use crate::os::proxy::{self, OwnTraffic};
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::Addresses;
@@ -36,6 +37,7 @@ const MAX_ERRORS: u32 = 64;
 pub(super) struct Sorter {
     pub(super) queue: DnsQueue,
     pub(super) policy: Policy,
+    pub(super) own: Arc<OwnTraffic>,
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Arc<Handover>,
     pub(super) stop: Arc<Stop>,
@@ -74,17 +76,19 @@ impl Sorter {
 
     /// The turn lasts until the verdict has been given.
     fn serve(&mut self) -> io::Result<()> {
-        let Self { queue, policy, counters, handover, stop } = self;
+        let Self { queue, policy, own, counters, handover, stop } = self;
         let mut turn = None;
         queue.serve(|packet| {
             turn = Some(handover.turn());
-            if stop.requested() { Sorted::Pass } else { sort(packet, policy, counters) }
+            if stop.requested() { Sorted::Pass } else { sort(packet, policy, own, counters) }
         })
     }
 }
 
-fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
+fn sort(packet: &[u8], policy: &Policy, own: &OwnTraffic, counters: &Counters) -> Sorted {
     let class = match Packet::parse(packet) {
+        // What the proxy gets and gives is looked at there, once.
+        Ok(packet) if own.includes(packet.server(), packet.client()) => return Sorted::Pass,
         Ok(packet) => classify(packet.message(), policy),
         Err(_) => Class::Pass(Counter::DnsMalformed),
     };
@@ -97,11 +101,19 @@ fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
     }
 }
 
+/// What a reply that waits goes on by.
+enum Ticket {
+    Packet(Captured),
+    Question(proxy::Ticket),
+}
+
 /// Holds replies until their NAT record is known or their time is over.
 pub(super) struct Holder {
     pub(super) queue: Queue,
     pub(super) lookups: Lookups,
     pub(super) answers: Receiver<Answered>,
+    /// From the DNS proxy, if there is one; dropping it ends that.
+    pub(super) proxied: Option<proxy::Replies>,
     pub(super) wake: Arc<Wake>,
     pub(super) around: Around,
     pub(super) settings: Settings,
@@ -118,8 +130,21 @@ pub(super) fn settings(client: &Client) -> Settings {
         max_mapped_ttl: client.answer_ttl.as_secs() as u32,
         // The configuration holds valid names only.
         private_zones: client.private_zones.iter().filter_map(|zone| zone.parse().ok()).collect(),
-        policy: Policy { emulations: Emulations::new(client.emulations.clone()) },
+        policy: Policy {
+            emulations: Emulations::new(client.emulations.clone()),
+            names: client.names.clone(),
+        },
     }
+}
+
+/// What it means for the DNS proxy; nothing if there is none.
+pub(super) fn proxy_settings(client: &Client) -> Option<proxy::Settings> {
+    (!client.listen.is_empty()).then(|| proxy::Settings {
+        listen: client.listen.clone(),
+        upstream: client.upstream.clone(),
+        serve: client.serve.clone(),
+        policy: settings(client).policy,
+    })
 }
 
 /// The mapping table and this host's addresses.
@@ -167,6 +192,9 @@ impl Holder {
                 self.counters.add_many(Counter::DnsMalformedRecord, answered.malformed);
                 hold.answer(answered.key, answered.answer, now, &mut self.around);
             }
+            for reply in self.proxied.iter().flat_map(proxy::Replies::waiting) {
+                hold.reply(reply.with_ticket(Ticket::Question), now, &mut self.around);
+            }
             hold.tick(now, &mut self.around);
             self.carry_out(&mut hold);
             if !received {
@@ -193,7 +221,7 @@ impl Holder {
         Ok(())
     }
 
-    fn take(&mut self, hold: &mut Hold, batch: &mut Batch, now: Time) {
+    fn take(&mut self, hold: &mut Hold<Ticket>, batch: &mut Batch, now: Time) {
         let mut verdicts = Verdicts::default();
         for packet in batch.packets() {
             match packet {
@@ -204,7 +232,13 @@ impl Holder {
                 Ok(packet) => {
                     let octets = packet.bytes.to_vec();
                     let captured = Captured { id: packet.id, interface: packet.interface, octets };
-                    hold.packet(captured, now, &mut self.around);
+                    match captured.into_reply(Ticket::Packet) {
+                        Ok(reply) => hold.reply(reply, now, &mut self.around),
+                        Err(captured) => {
+                            self.counters.add(Counter::DnsMalformed);
+                            verdicts.plain(self.queue.number(), captured.id, Action::Accept);
+                        }
+                    }
                 }
                 Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
                 Err(_) => {}
@@ -213,23 +247,48 @@ impl Holder {
         self.send(&verdicts);
     }
 
-    fn carry_out(&mut self, hold: &mut Hold) {
-        let outputs: Vec<Output> = std::iter::from_fn(|| hold.output()).collect();
-        let mut verdicts = Verdicts::default();
-        for output in &outputs {
+    fn carry_out(&mut self, hold: &mut Hold<Ticket>) {
+        let mut packets = Vec::new();
+        for output in std::iter::from_fn(|| hold.output()) {
             if let Some(counter) = output.counter() {
                 self.counters.add(counter);
             }
-            let queue = self.queue.number();
             match output {
-                Output::Lookup(key) => self.lookups.ask(key.clone()),
-                Output::Release { id, .. } => verdicts.plain(queue, *id, Action::Accept),
-                Output::Rewritten { id, octets, .. } => {
+                Output::Lookup(key) => self.lookups.ask(key),
+                Output::Release { ticket: Ticket::Packet(packet), .. } => {
+                    packets.push((packet.id, None));
+                }
+                Output::Rewritten { ticket: Ticket::Packet(packet), message, .. } => {
+                    packets.push((packet.id, self.repacked(&packet, &message)));
+                }
+                Output::Release { ticket: Ticket::Question(ticket), .. } => ticket.release(),
+                Output::Rewritten { ticket: Ticket::Question(ticket), message, .. } => {
+                    ticket.change(message);
+                }
+                Output::Count(_) => {}
+            }
+        }
+        self.give_verdicts(&packets);
+    }
+
+    /// Nothing if it would be too long: the packet then goes on as it came.
+    fn repacked(&self, packet: &Captured, message: &[u8]) -> Option<Vec<u8>> {
+        let octets = packet.with_message(message).ok();
+        self.counters.add_many(Counter::DnsTooLarge, u64::from(octets.is_none()));
+        octets
+    }
+
+    fn give_verdicts(&self, packets: &[(u32, Option<Vec<u8>>)]) {
+        let mut verdicts = Verdicts::default();
+        let queue = self.queue.number();
+        for (id, changed) in packets {
+            match changed {
+                None => verdicts.plain(queue, *id, Action::Accept),
+                Some(octets) => {
                     if !verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets) {
                         self.counters.add(Counter::TooLong);
                     }
                 }
-                Output::Count(_) => {}
             }
         }
         self.send(&verdicts);

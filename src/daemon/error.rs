@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use crate::os::control::ServerError;
+use crate::os::proxy::ProxyError;
 use crate::os::state::FileError;
 
 /// Why the daemon does not start or cannot go on.
@@ -28,6 +29,8 @@ pub enum Error {
     State(FileError),
     /// The control socket.
     Control(ServerError),
+    /// The DNS proxy.
+    Proxy(ProxyError),
     /// Anything else that the system refused.
     System(&'static str, io::Error),
     /// A thread ended that should not have.
@@ -72,6 +75,7 @@ impl fmt::Display for Error {
             ),
             Self::State(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
+            Self::Proxy(error) => write!(f, "DNS proxy: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),
             Self::Thread(name) => write!(f, "the {name} thread ended unexpectedly"),
         }

@@ -7,6 +7,7 @@
 //! | dns | classifies DNS replies (client role) |
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
+//! | proxy | answers DNS questions itself (client role, `listen`) |
 //! | keeper | keeps the flows in a file |
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
@@ -58,6 +59,7 @@ use crate::os::lookup::Lookups;
 use crate::os::network::{Interfaces, Network};
 use crate::os::nfqueue::{Options, Queue, Wake};
 use crate::os::ports::{self, Ports};
+use crate::os::proxy::{self, OwnTraffic, Proxy};
 use crate::os::route;
 use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 
@@ -277,6 +279,7 @@ impl Shared {
             .map_err(|e| Error::System("starting lookups", e))?;
         let Self { network, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
+        let (proxied, own) = self.proxy(client, &wake, threads)?;
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
         let (number, around) = (holder.number(), dns::Around { mappings, network });
@@ -284,6 +287,7 @@ impl Shared {
             queue: holder,
             lookups,
             answers,
+            proxied,
             wake,
             around,
             settings,
@@ -298,19 +302,39 @@ impl Shared {
             asker.run();
             Ok(())
         })?);
-        self.sorter((sorter, config.queues.dns()), policy, handover)
+        self.sorter((sorter, config.queues.dns()), (policy, own), handover)
+    }
+
+    /// The DNS proxy, if it is configured: where its replies wait, and what is its own. It ends with the
+    /// holder's thread.
+    fn proxy(
+        &self,
+        client: &config::Client,
+        wake: &Arc<Wake>,
+        threads: &mut Vec<Thread>,
+    ) -> Result<(Option<proxy::Replies>, Arc<OwnTraffic>), Error> {
+        let own = Arc::new(OwnTraffic::new(&client.listen));
+        let Some(settings) = dns::proxy_settings(client) else { return Ok((None, own)) };
+        let around = (Arc::clone(&self.counters), self.clock);
+        let (proxy, replies) = Proxy::bind(settings, Arc::clone(&own), Arc::clone(wake), around)
+            .map_err(Error::Proxy)?;
+        threads.push(self.spawn("proxy", move || {
+            proxy.run();
+            Ok(())
+        })?);
+        Ok((Some(replies), own))
     }
 
     /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
     fn sorter(
         &self,
         (queue, number): (DnsQueue, u16),
-        policy: Policy,
+        (policy, own): (Policy, Arc<OwnTraffic>),
         handover: Arc<dns::Handover>,
     ) -> Result<(), Error> {
         let Self { counters, stop, .. } = self.clone();
         let failure = FailAtEnd("dns", Arc::clone(&stop));
-        let mut sorter = dns::Sorter { queue, policy, counters, handover, stop };
+        let mut sorter = dns::Sorter { queue, policy, own, counters, handover, stop };
         self.spawn("dns", move || {
             let FailAtEnd(_, stop) = &failure;
             if let Err(error) = sorter.run() {
@@ -396,8 +420,10 @@ fn bind_dns(config: &Config) -> Result<(DnsQueue, Queue), Error> {
 
 fn network(config: &Config) -> Result<Network, Error> {
     let cap = config.client.as_ref().map_or(0, |client| client.max_ports);
+    let proxy = config.client.as_ref().filter(|client| !client.listen.is_empty());
+    let others = OTHER_DESCRIPTORS + proxy.map_or(0, |_| proxy::DESCRIPTORS);
     let allowed = limits::raise_descriptors();
-    if allowed < cap as u64 + OTHER_DESCRIPTORS {
+    if allowed < cap as u64 + others {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
     let (client, gateway) = (config.client.as_ref(), config.gateway.as_ref());

@@ -7,6 +7,7 @@ use super::chain;
 use super::emulation::{Emulations, Names};
 use super::message::{CLASS_IN, Header, Message, MessageError, Record, Section, rtype};
 use super::name::Name;
+use super::names::Selection;
 use crate::counters::Counter;
 
 const OPCODE_QUERY: u8 = 0;
@@ -18,6 +19,8 @@ const NXDOMAIN: u8 = 3;
 pub struct Policy {
     /// Where A records emulate NAT records.
     pub emulations: Emulations,
+    /// Whose replies are looked at, by the name that is asked for.
+    pub names: Selection,
 }
 
 /// What is to be done with a reply.
@@ -102,6 +105,9 @@ fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, Message
         return Ok(None);
     }
     let message = Message::parse(octets)?;
+    if !policy.names.includes(&message.question().name) {
+        return Ok(None);
+    }
     let Some(lack) = lack(&message, policy) else { return Ok(None) };
     if lack == Lack::Address && is_referral(&message) || is_protected(&message)? {
         return Ok(None);
@@ -358,6 +364,21 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_left_out_are_passed() {
+        let pattern = |text: &str| vec![text.parse().expect("a pattern")];
+        let class = |names| {
+            let policy = Policy { names, ..Policy::default() };
+            classify(&testing::octets(&testing::nodata()), &policy)
+        };
+        let except = Selection { except: pattern("*.example"), ..Selection::default() };
+        assert_eq!(class(except), PASSED);
+        let elsewhere = Selection { only: pattern("example.org"), ..Selection::default() };
+        assert_eq!(class(elsewhere), PASSED);
+        let only = Selection { only: pattern("b.EXAMPLE"), ..Selection::default() };
+        assert_eq!(class(only), held("b.example"));
+    }
+
+    #[test]
     fn nonsense_is_passed_and_counted() {
         for octets in [&b""[..], b"\x12\x34\x81\x80", &crafted([1, 1, 0, 0], QUESTION)] {
             assert_eq!(classify(octets, &Policy::default()), MALFORMED);
@@ -380,7 +401,7 @@ mod tests {
             ),
             emulation("example.net", "{name}", &["nat1.{name}"]),
         ];
-        Policy { emulations: Emulations::new(emulations) }
+        Policy { emulations: Emulations::new(emulations), ..Policy::default() }
     }
 
     fn emulated(asked: &str, change: impl FnOnce(&mut Hickory)) -> Class {

@@ -16,6 +16,7 @@ mod netlink;
 pub mod network;
 pub mod nfqueue;
 pub mod ports;
+pub mod proxy;
 pub mod question;
 pub mod route;
 mod scoped;

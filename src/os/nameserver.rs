@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,14 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
+use resolv_conf::ScopedIp;
 use tokio::runtime::Builder;
 
 use crate::dns::Name;
 use crate::path::Path;
 use crate::record::Record;
 
-use super::lookup;
+use super::{lookup, network};
 
 const PORT: u16 = 53;
 /// How long a server may take to accept a connection, and to answer.
@@ -104,10 +105,26 @@ impl Server {
 
 /// Those that this host's programs ask, but for link-local ones.
 pub(super) fn of_this_host() -> io::Result<Vec<IpAddr>> {
+    let servers = read_resolv_conf()?;
+    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
+}
+
+/// Those that this host's programs ask, where to ask them; link-local ones with their interface.
+pub(super) fn sockets_of_this_host() -> io::Result<Vec<SocketAddr>> {
+    let socket = |server: &ScopedIp| match server {
+        ScopedIp::V4(addr) => Some(SocketAddr::from((*addr, PORT))),
+        ScopedIp::V6(addr, None) => Some(SocketAddr::from((*addr, PORT))),
+        ScopedIp::V6(addr, Some(scope)) => {
+            Some(SocketAddrV6::new(*addr, PORT, 0, network::index_of(scope)?).into())
+        }
+    };
+    Ok(read_resolv_conf()?.iter().filter_map(socket).collect())
+}
+
+fn read_resolv_conf() -> io::Result<Vec<ScopedIp>> {
     let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
         .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
-    let servers = config.get_nameservers_or_local();
-    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
+    Ok(config.get_nameservers_or_local())
 }
 
 /// Sends a DNS message over TCP (RFC 7766 §8: two octets of length first) to the first address that
