@@ -197,11 +197,15 @@ fn is_referral(message: &Message<'_>) -> bool {
 }
 
 /// Replies whose change the client would notice and refuse, or whose response code is an error
-/// that only the OPT record tells (RFC 6891 §6.1.3).
+/// that only the OPT record tells (RFC 6891 §6.1.3). Who validates wants signatures in a signed zone
+/// and expects none in others (RFC 4035 §4.3), so that a reply without any may change.
 fn is_protected(message: &Message<'_>) -> Result<bool, MessageError> {
     let validated = match message.opt()? {
         Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
-        Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
+        Some(opt) => {
+            let validates = opt.dnssec_ok() && !message.header().checking_disabled();
+            validates && message.has_signatures()
+        }
         None => false,
     };
     Ok(message.is_signed() || validated)
@@ -335,13 +339,18 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_validates_is_left_alone() {
+    fn a_client_that_validates_is_left_alone_in_signed_zones() {
         let validating = |m: &mut Hickory| {
             m.set_edns(testing::edns(true));
         };
-        assert_eq!(changed(validating), PASSED);
-        let trusting = |m: &mut Hickory| {
+        assert_eq!(changed(validating), held("b.example"));
+        let signed = |m: &mut Hickory| {
             validating(m);
+            m.add_authority(raw("example", rtype::RRSIG, b"\0\x06"));
+        };
+        assert_eq!(changed(signed), PASSED);
+        let trusting = |m: &mut Hickory| {
+            signed(m);
             m.metadata.checking_disabled = true;
         };
         assert_eq!(changed(trusting), held("b.example"));
