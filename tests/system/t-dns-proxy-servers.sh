@@ -39,6 +39,10 @@ same 1.1.1.1 "$(short some.test)" "a plain answer"
 same 1.1.1.1 "$(short some.test +tcp)" "the same over TCP"
 same 1 "$(questions TCP some.test)" "a question over TCP goes on over TCP"
 
+# For later: connections on which nothing happens.
+talk idle >"$RUN/idle" &
+talk drip >"$RUN/drip" &
+
 # Lies, nonsense, silence.
 same 1.1.1.1 "$(short Forged.test)" "the true answer among forged ones"
 within 6 'status: SERVFAIL' "nothing but nonsense" asked junk.test
@@ -67,12 +71,10 @@ echo "ok - sizes"
 same "b.test c.test slow-1.test" "$(talk order slow-1.test b.test c.test | sort | xargs)" "all are answered"
 same slow-1.test "$(talk order slow-1.test b.test c.test | tail -n 1)" "the slow one comes last"
 same some.test "$(talk garbage)" "a question behind nonsense"
-talk idle >"$RUN/idle" &
-talk drip >"$RUN/drip" &
-same 128 "$(talk many 200)" "connections that are served at one time"
-same 1.1.1.1 "$(short some.test)" "UDP meanwhile and after"
 wait_for 20 "idle connections to end" test -s "$RUN/idle" -a -s "$RUN/drip"
 same "10 10" "$(cat "$RUN/idle" "$RUN/drip" | xargs)" "seconds until an idle connection ends"
+same 128 "$(talk many 200)" "connections that are served at one time"
+same 1.1.1.1 "$(short some.test +tcp)" "one more afterwards"
 echo "ok - TCP"
 
 # The next server, where one is dead: silent, unreachable or refusing.
@@ -103,7 +105,9 @@ resolver A 127.0.0.1
 proxy 'listen = ["127.0.0.1:5300", "127.0.0.2"]'
 wait_for 10 dnsmasq on A dig +time=1 +tries=1 some.test A
 same 1.1.1.1 "$(short some.test)" "a name that does not go round"
+before=$(counter A proxy_questions)
 within 6 'status: (SERVFAIL|REFUSED)' "one that does" on A dig +tries=1 +time=8 round.example
+more "$(counter A proxy_questions)" $((before + 250)) "the most questions that come of it"
 same 1.1.1.1 "$(short some.test)" "others afterwards"
 
 # resolv.conf with nobody but natttd itself: it says so, and gives an answer at once.

@@ -119,3 +119,17 @@ mapped A c.example >/dev/null
 same $((before + 1)) "$(counter A dns_held)" "a new name's reply waits once, not twice"
 echo 'options use-vc' >>"/etc/netns/$PREFIX-A/resolv.conf"
 works "use-vc"
+
+# Where the server is slow about NAT records, the reply is held for a second, once.
+on N ip address add 198.51.100.55/24 dev eth0
+start N slow "$PYTHON" "$PEERS/slow_dns.py" 198.51.100.55 2
+wait_for 20 "the slow server" grep -q ready "$(log N slow)"
+proxy 'listen = ["127.0.0.1"]' 'upstream = ["198.51.100.55"]'
+start_time=$EPOCHREALTIME
+same "" "$(asked late.test)" "a name whose NAT record comes too late"
+took=$(awk -v start="$start_time" -v end="$EPOCHREALTIME" 'BEGIN { print int(1000 * (end - start)) }')
+more 950 "$took" "milliseconds that its reply waits"
+more "$took" $((1900 * ${SLOW:-1})) "no longer"
+late() { [ -n "$(asked late.test)" ]; }
+wait_for 10 "the late answer to serve the next question" late
+echo "ok - slow NAT records"
