@@ -123,3 +123,104 @@ impl Drop for Turn<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+
+    use tokio::runtime::Builder;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+    use crate::os::clock::Clock;
+    use crate::os::nfqueue::Wake;
+    use crate::os::proxy::OwnTraffic;
+    use crate::os::proxy::servers::Servers;
+
+    const SERVFAIL: u8 = 2;
+
+    /// A server that only listens, and a proxy that asks it.
+    fn proxy() -> (UdpSocket, Rc<Answers>, Arc<Counters>) {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let servers = Servers::new(vec![server.local_addr().expect("bound")], Vec::new());
+        let upstream = Upstream::new(servers, Arc::<OwnTraffic>::default(), Clock::start());
+        let (replies, _) = crossbeam_channel::bounded(1);
+        let holding = Holding { replies, wake: Arc::new(Wake::new().expect("an eventfd")) };
+        let counters = Arc::<Counters>::default();
+        let answers = Answers::new(upstream, Policy::default(), holding, Arc::clone(&counters));
+        (server, Rc::new(answers), counters)
+    }
+
+    fn query(name: &str) -> Vec<u8> {
+        let label = [&[name.len() as u8], name.as_bytes()].concat();
+        [&b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0"[..], &label, b"\0\0\x01\0\x01"].concat()
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    /// Asks, and goes on before there is an answer.
+    async fn ask(answers: &Rc<Answers>, name: &str) {
+        let (answers, question) = (Rc::clone(answers), query(name));
+        spawn_local(async move { answers.to(question, Transport::Udp).await });
+        yield_now().await;
+    }
+
+    fn assert_refused(answer: Option<Vec<u8>>) {
+        let answer = answer.expect("an answer at once");
+        assert_eq!((answer[3] & 0x0f, &answer[..2]), (SERVFAIL, &b"\x12\x34"[..]));
+    }
+
+    #[test]
+    fn a_question_in_circles_ends_and_others_go_on() {
+        run(async {
+            let (_server, answers, counters) = proxy();
+            for _ in 0..MAX_SAME {
+                ask(&answers, "Round").await;
+            }
+            assert_refused(answers.to(query("rOUND"), Transport::Udp).await);
+            assert_eq!(counters.value(Counter::ProxyFull), 1);
+            ask(&answers, "other").await;
+            assert_eq!(counters.value(Counter::ProxyQuestions), MAX_SAME as u64 + 1);
+        });
+    }
+
+    #[test]
+    fn no_more_questions_are_open_than_there_is_room_for() {
+        run(async {
+            let (_server, answers, _) = proxy();
+            for number in 0..MAX_OPEN {
+                ask(&answers, &format!("n{number}")).await;
+            }
+            assert_refused(answers.to(query("more"), Transport::Tcp).await);
+        });
+    }
+
+    #[test]
+    fn room_comes_back_and_who_holds_no_replies_any_more_lets_them_pass() {
+        run(async {
+            let (server, answers, counters) = proxy();
+            server.set_nonblocking(true).expect("a socket");
+            let server = tokio::net::UdpSocket::from_std(server).expect("a socket");
+            for _ in 0..3 {
+                let asked = spawn_local({
+                    let answers = Rc::clone(&answers);
+                    async move { answers.to(query("b"), Transport::Udp).await }
+                });
+                let mut buffer = [0; 512];
+                let (length, client): (usize, SocketAddr) =
+                    server.recv_from(&mut buffer).await.expect("a question");
+                // NODATA, which would wait for a NAT record.
+                buffer[2] |= 0x80;
+                server.send_to(&buffer[..length], client).await.expect("sent");
+                let answer = asked.await.expect("no panic").expect("an answer");
+                assert_eq!((&answer[..2], answer[3]), (&b"\x12\x34"[..], 0));
+            }
+            assert!(answers.same.borrow().is_empty());
+            assert_eq!(answers.open.available_permits(), MAX_OPEN);
+            assert_eq!(counters.value(Counter::ProxyNoAnswer), 0);
+        });
+    }
+}
