@@ -7,7 +7,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`], [`metrics`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
@@ -22,6 +22,7 @@ pub mod doctor;
 mod expiring;
 pub mod explain;
 pub mod mapping;
+pub mod metrics;
 pub mod os;
 pub mod path;
 pub mod record;

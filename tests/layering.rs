@@ -25,23 +25,30 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
+    ("metrics", &["control", "doctor"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
         &[
-            "config", "control", "counters", "dns", "doctor", "explain", "path", "record", "rules",
-            "time", "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "explain", "metrics", "path",
+            "record", "rules", "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
         &[
-            "config", "control", "counters", "dns", "doctor", "mapping", "os", "path", "rules",
-            "time", "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "mapping", "metrics", "os", "path",
+            "rules", "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "record", "rules"]),
+    (
+        "cli",
+        &[
+            "config", "control", "dns", "doctor", "explain", "metrics", "os", "path", "record",
+            "rules",
+        ],
+    ),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
@@ -49,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
     "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel", "doctor", "explain",
+    "control", "tunnel", "doctor", "explain", "metrics",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is

@@ -8,6 +8,7 @@ mod check;
 mod emulation;
 mod error;
 mod export;
+mod metrics;
 mod proxy;
 mod raw;
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub firewall: Flavour,
     /// Places in the file system.
     pub daemon: Daemon,
+    /// Where metrics are served by HTTP; nowhere unless that is configured.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The client role.

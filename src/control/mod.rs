@@ -84,14 +84,21 @@ pub struct Counter {
     pub explanation: String,
 }
 
-impl Reply {
+impl Counter {
     /// Every counter of the daemon.
-    pub fn counters(counters: &Counters) -> Self {
-        let one = |(counter, value): (crate::counters::Counter, u64)| Counter {
+    pub fn all(counters: &Counters) -> Vec<Self> {
+        let one = |(counter, value): (crate::counters::Counter, u64)| Self {
             name: counter.name().to_owned(),
             value,
             explanation: counter.explanation().to_owned(),
         };
-        Self::Counters { counters: counters.snapshot().map(one).collect() }
+        counters.snapshot().map(one).collect()
+    }
+}
+
+impl Reply {
+    /// Every counter of the daemon.
+    pub fn counters(counters: &Counters) -> Self {
+        Self::Counters { counters: Counter::all(counters) }
     }
 }

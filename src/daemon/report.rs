@@ -43,7 +43,7 @@ impl Report {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let Roles { client, gateway, .. } = &*self.roles;
         let roles =
             [client.as_ref().map(|_| Role::Client), gateway.as_ref().map(|_| Role::Gateway)];

@@ -11,6 +11,7 @@ pub mod firewall;
 pub mod journal;
 pub mod limits;
 pub mod lookup;
+pub mod metrics;
 pub mod nameserver;
 mod netlink;
 pub mod network;

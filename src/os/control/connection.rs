@@ -22,7 +22,7 @@ pub(super) struct Connection<'a> {
 
 /// What the wait was ended by.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(in crate::os) enum Woken {
     Ready,
     Stopped,
     TimedOut,
@@ -133,7 +133,7 @@ fn answer(line: &[u8], handler: &impl Fn(Request) -> Reply) -> Reply {
 }
 
 /// Waits until `fd` is ready, `stop` is readable (which wins) or the deadline has passed.
-pub(super) fn wait(
+pub(in crate::os) fn wait(
     fd: BorrowedFd<'_>,
     flags: PollFlags,
     stop: BorrowedFd<'_>,

@@ -145,13 +145,13 @@ impl Drop for Server {
 }
 
 /// A place among the connected clients.
-struct Slot<'a> {
+pub(in crate::os) struct Slot<'a> {
     connections: &'a AtomicUsize,
-    number: usize,
+    pub(in crate::os) number: usize,
 }
 
 impl<'a> Slot<'a> {
-    fn take(connections: &'a AtomicUsize) -> Self {
+    pub(in crate::os) fn take(connections: &'a AtomicUsize) -> Self {
         Self { connections, number: connections.fetch_add(1, AcqRel) }
     }
 }
@@ -163,11 +163,11 @@ impl Drop for Slot<'_> {
 }
 
 /// Does nothing for a while, or until `stop` becomes readable.
-fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::os) fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
     wait(stop, PollFlags::IN, stop, Some(Instant::now() + REST)).map(|_| ())
 }
 
-fn is_about_one_client(error: &io::Error) -> bool {
+pub(in crate::os) fn is_about_one_client(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
 }
