@@ -13,6 +13,7 @@ pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     findings.extend(tcp_only(&facts.resolv_conf, client));
     findings.extend(nss_resolve(facts, client));
     findings.extend(nobody_to_ask(&facts.resolv_conf, client));
+    findings.extend(asks_each_other(&facts.resolv_conf, client));
     findings.extend(no_dns(&facts.nsswitch_conf));
     // Addresses of a routed pool mean something to hosts that are served.
     if client.pool.network().is_loopback() {
@@ -79,6 +80,29 @@ fn nobody_to_ask(resolv_conf: &str, client: &Client) -> Option<Finding> {
             "write `upstream = [\"ADDRESS\"]` under [client], with the servers that it shall ask",
         )
     })
+}
+
+/// A resolver on this host, not systemd-resolved, that may be told to ask the proxy.
+fn asks_each_other(resolv_conf: &str, client: &Client) -> Option<Finding> {
+    let from_host = !client.listen.is_empty() && client.upstream.is_empty();
+    let local = |server: &SocketAddr| server.ip().is_loopback() && !answers(client, *server);
+    let local = name_servers(resolv_conf).filter(local).find(|server| !is_resolved(*server))?;
+    from_host.then(|| {
+        Finding::warning(
+            "dns-proxy-circle",
+            format!(
+                "the DNS proxy asks {}, a resolver on this host: names that it sends to natttd go in \
+                 circles",
+                local.ip()
+            ),
+            "write `upstream = [\"ADDRESS\"]` under [client], with the servers that it asks itself",
+        )
+    })
+}
+
+/// Whose own servers the proxy asks.
+fn is_resolved(server: SocketAddr) -> bool {
+    ["127.0.0.53", "127.0.0.54"].contains(&server.ip().to_string().as_str())
 }
 
 fn answers(client: &Client, server: SocketAddr) -> bool {
@@ -230,6 +254,17 @@ mod tests {
             "[client]\nlisten = [\"127.0.0.1\"]\nupstream = [\"192.0.2.1\"]",
         );
         lacks(&facts, "dns-proxy-alone");
+    }
+
+    #[test]
+    fn a_proxy_that_asks_a_resolver_here() {
+        let mut facts = testing::client();
+        facts.resolv_conf = "nameserver 127.0.0.1\n".into();
+        lacks(&facts, "dns-proxy-circle");
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        assert!(found(&facts, "dns-proxy-circle").what.contains("127.0.0.1"));
+        facts.resolv_conf = "nameserver 127.0.0.53\n".into();
+        lacks(&facts, "dns-proxy-circle");
     }
 
     #[test]

@@ -83,7 +83,8 @@ on A sysctl -qw net.ipv4.conf.all.route_localnet=0 net.ipv4.conf.eth0.route_loca
 on A nft delete table ip open
 echo "ok - nobody else"
 
-# Behind other resolvers.
+# Behind other resolvers. They are what resolv.conf names, so natttd is told whom to ask.
+proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53"]'
 for name in dnsmasq unbound; do [ -x "$(command -v "$name")" ] || skip "$name is not installed"; done
 through dnsmasq 127.0.0.1 dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --no-hosts \
     --no-resolv --server=198.51.100.53 --server=/example/127.0.0.1#5300 --listen-address=127.0.0.1 \
@@ -130,6 +131,18 @@ same "" "$(asked late.test)" "a name whose NAT record comes too late"
 took=$(awk -v start="$start_time" -v end="$EPOCHREALTIME" 'BEGIN { print int(1000 * (end - start)) }')
 more 950 "$took" "milliseconds that its reply waits"
 more "$took" $((1900 * ${SLOW:-1})) "no longer"
+# Who waits when natttd ends gets the reply as it came.
+held=$(counter A dns_held)
+on A dig +tries=1 +time=5 ended.test >"$RUN/ended" &
+asking=$!
+is_held() { (("$(counter A dns_held)" > held)); }
+wait_for 5 "a reply to wait" is_held
+stop A natttd
+same 0 "$STATUS" "natttd's exit status"
+wait "$asking" || fail "no answer at natttd's end"
+matches 'status: NOERROR.*ANSWER: 0' "$(xargs <"$RUN/ended")" "the answer at natttd's end"
+start_natttd A
+asked late.test >/dev/null
 late() { [ -n "$(asked late.test)" ]; }
 wait_for 10 "the late answer to serve the next question" late
 echo "ok - slow NAT records"
