@@ -12,6 +12,7 @@
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
 
+pub mod bugreport;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -25,6 +26,7 @@ pub mod mapping;
 pub mod metrics;
 pub mod os;
 pub mod path;
+pub mod probe;
 pub mod record;
 pub mod rules;
 pub mod time;

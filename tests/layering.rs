@@ -26,12 +26,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
     ("metrics", &["control", "doctor"]),
+    ("probe", &["path", "wire"]),
+    ("bugreport", &["rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
         &[
             "config", "control", "counters", "dns", "doctor", "explain", "metrics", "path",
-            "record", "rules", "time", "tunnel", "wire",
+            "probe", "record", "rules", "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
@@ -45,7 +47,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "control", "dns", "doctor", "explain", "metrics", "os", "path", "record",
+            "bugreport",
+            "config",
+            "control",
+            "dns",
+            "doctor",
+            "explain",
+            "metrics",
+            "os",
+            "path",
+            "probe",
+            "record",
             "rules",
         ],
     ),
@@ -55,8 +67,23 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
-    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel", "doctor", "explain", "metrics",
+    "time",
+    "counters",
+    "path",
+    "wire",
+    "expiring",
+    "config",
+    "mapping",
+    "dns",
+    "record",
+    "rules",
+    "control",
+    "tunnel",
+    "doctor",
+    "explain",
+    "metrics",
+    "probe",
+    "bugreport",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -105,9 +132,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "record"]),
-    ("serde_json", &["control", "doctor", "mapping", "record"]),
-    ("signal_hook", &["daemon"]),
+    (
+        "serde",
+        &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "probe", "record"],
+    ),
+    ("serde_json", &["bugreport", "control", "doctor", "mapping", "record"]),
+    ("signal_hook", &["daemon", "os"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),
 ];

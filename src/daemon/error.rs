@@ -8,7 +8,6 @@ use ipnet::Ipv4Net;
 
 use crate::os::control::ServerError;
 use crate::os::proxy::ProxyError;
-use crate::os::state::FileError;
 
 /// Why the daemon does not start or cannot go on.
 #[derive(Debug)]
@@ -25,8 +24,6 @@ pub enum Error {
     Setting(String, io::Error),
     /// The state directory does not exist and could not be made.
     StateDir(PathBuf, io::Error),
-    /// A state file could not be used.
-    State(FileError),
     /// The control socket.
     Control(ServerError),
     /// The DNS proxy.
@@ -73,7 +70,6 @@ impl fmt::Display for Error {
                  [daemon]",
                 path.display()
             ),
-            Self::State(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Proxy(error) => write!(f, "DNS proxy: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),

@@ -124,7 +124,7 @@ impl Daemon {
         route::remove_others(config.client.as_ref().map(|client| client.pool))
             .map_err(Error::Route)?;
         let client = config.client.as_ref();
-        let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
+        let mappings = client.map(|client| saved::load(&config, client, clock));
         let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues

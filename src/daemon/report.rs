@@ -40,6 +40,8 @@ impl Report {
             Request::Flows { limit } => self.flows(limit),
             Request::Counters => Reply::counters(&self.counters),
             Request::Explain(subject) => explain::explain(self, &subject),
+            // The socket makes them of the other answers.
+            Request::Events => Reply::Error { message: "events are no single answer".into() },
         }
     }
 

@@ -4,7 +4,7 @@ mod client;
 mod connection;
 mod server;
 
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, watch};
 pub use server::{Server, ServerError};
 // The server of metrics does the same with other clients.
 pub(super) use connection::{Woken, wait};

@@ -97,7 +97,7 @@ impl Server {
         H: Fn(Request) -> Reply + Sync,
     {
         let stop = stop.as_fd();
-        let connections = AtomicUsize::new(0);
+        let connections = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             while wait(self.listener.as_fd(), PollFlags::IN, stop, None)? == Woken::Ready {
                 match self.listener.accept() {
@@ -116,12 +116,14 @@ impl Server {
         stream: UnixStream,
         handler: &'env H,
         stop: BorrowedFd<'env>,
-        connections: &'env AtomicUsize,
+        (connections, watching): &'env (AtomicUsize, AtomicUsize),
     ) where
         H: Fn(Request) -> Reply + Sync,
     {
         let slot = Slot::take(connections);
-        let Ok(mut connection) = Connection::new(stream, stop, self.patience) else { return };
+        let Ok(mut connection) = Connection::new(stream, stop, self.patience, watching) else {
+            return;
+        };
         if slot.number >= MAX_CONNECTIONS {
             let message = format!("{MAX_CONNECTIONS} clients are connected; try again soon");
             // It fits the empty socket buffer, so this does not wait for the client.
