@@ -72,28 +72,32 @@ same "b.test c.test slow-1.test" "$(talk order slow-1.test b.test c.test | sort 
 same slow-1.test "$(talk order slow-1.test b.test c.test | tail -n 1)" "the slow one comes last"
 same some.test "$(talk garbage)" "a question behind nonsense"
 wait_for 20 "idle connections to end" test -s "$RUN/idle" -a -s "$RUN/drip"
-same "10 10" "$(cat "$RUN/idle" "$RUN/drip" | xargs)" "seconds until an idle connection ends"
+matches '^1[0-2] 1[0-2]$' "$(cat "$RUN/idle" "$RUN/drip" | xargs)" "seconds until an idle connection ends"
 same 128 "$(talk many 200)" "connections that are served at one time"
 same 1.1.1.1 "$(short some.test +tcp)" "one more afterwards"
 echo "ok - TCP"
 
 # The next server, where one is dead: silent, unreachable or refusing.
 on N nft -f - <<'NFT'
-table ip dead { chain input { type filter hook input priority 0; udp dport 5399 drop; tcp dport 5399 drop; }; }
+table ip dead { chain input { type filter hook input priority 0; th dport 5399 counter drop; }; }
 NFT
 proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53:5399", "198.51.100.53:5310"]'
-within 3 '^1\.1\.1\.1$' "the second server's answer" short some.test
-within 1 '^1\.1\.1\.1$' "once more, without waiting for the dead one" short some.test
+within 4 '^1\.1\.1\.1$' "the second server's answer" short some.test
+dead() { on N nft list chain ip dead input | sed -n 's/.*packets \([0-9]*\).*/\1/p'; }
+before=$(dead)
+more 0 "$before" "questions to the dead one"
+within 3 '^1\.1\.1\.1$' "once more" short some.test
+same "$before" "$(dead)" "questions to the dead one, now that it is known"
 same 1.1.1.1 "$(short some.test +tcp)" "and over TCP"
 proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53:5398", "198.51.100.53:5310"]'
-within 1 '^1\.1\.1\.1$' "the second server's answer, the first refuses" short some.test
+within 3 '^1\.1\.1\.1$' "the second server's answer, the first refuses" short some.test
 same 1.1.1.1 "$(short none.test || true)$(short some.test)" "NODATA without an SOA"
 proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53:5398"]'
-within 1 'status: SERVFAIL' "all refuse" asked some.test
-within 1 'status: SERVFAIL' "all refuse, over TCP" asked some.test +tcp
+within 3 'status: SERVFAIL' "all refuse" asked some.test
+within 3 'status: SERVFAIL' "all refuse, over TCP" asked some.test +tcp
 proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["192.0.2.1"]'
 ip -n "$PREFIX-A" route add unreachable 192.0.2.1
-within 1 'status: SERVFAIL' "no way there" asked some.test
+within 3 'status: SERVFAIL' "no way there" asked some.test
 more 0 "$(counter A proxy_no_answer)" "questions without an answer"
 echo "ok - dead servers"
 
@@ -114,7 +118,7 @@ same 1.1.1.1 "$(short some.test)" "others afterwards"
 resolver A 127.0.0.2
 proxy 'listen = ["127.0.0.2"]'
 wait_for 10 "the warning" grep -q 'names none but natttd itself' "$(log A natttd)"
-within 1 'status: SERVFAIL' "nobody to ask" on A dig +tries=1 +time=8 some.test
+within 3 'status: SERVFAIL' "nobody to ask" on A dig +tries=1 +time=8 some.test
 printf 'nameserver 127.0.0.2\nnameserver 127.0.0.1\n' >"/etc/netns/$PREFIX-A/resolv.conf"
 wait_for 10 "a server that came later" on A sh -c 'dig +short +tries=1 some.test @127.0.0.2 | grep -q 1.1.1.1'
 echo "ok - circles"
