@@ -85,6 +85,8 @@ pub enum Conclusion {
     Malformed,
     /// Every NAT record is refused.
     Refused,
+    /// The NAT record is right, but the configuration leaves the name alone.
+    LeftAlone,
     /// The NAT record is right, yet the reply has no address.
     NotMapped,
     /// The address is of the pool, but natttd does not know it.
@@ -173,6 +175,7 @@ fn of_records(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
     }
     match known {
         None => Conclusion::NoDaemon,
+        Some(known) if known.left_alone => Conclusion::LeftAlone,
         Some(known) if known.judgements.iter().all(|one| one.refused.is_some()) => {
             Conclusion::Refused
         }
@@ -223,6 +226,7 @@ mod tests {
         };
         Explanation {
             record_type: 65324,
+            left_alone: false,
             judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
@@ -252,6 +256,7 @@ mod tests {
         let failed = || Answer::Failed { reason: "SERVFAIL".into() };
         let (good, refused) = (known(None, true), known(Some("private"), false));
         let unmapped = known(None, false);
+        let left_alone = Explanation { left_alone: true, ..unmapped.clone() };
         for (address, nat, known, expected) in [
             (address(MAPPED.octets()), nat(), Some(&good), Tunnelled),
             (address(MAPPED.octets()), nat(), Some(&unmapped), Forgotten),
@@ -266,6 +271,8 @@ mod tests {
             (Answer::NoData, records(vec![Data::Nat(vec![0; 9])]), Some(&good), Malformed),
             (Answer::NoData, nat(), Some(&refused), Refused),
             (Answer::NoData, nat(), Some(&unmapped), NotMapped),
+            (Answer::NoData, nat(), Some(&left_alone), LeftAlone),
+            (Answer::NoData, Answer::NoData, Some(&left_alone), NoRecord),
             (Answer::NoData, nat(), None, NoDaemon),
             // An alias alone is no address.
             (records(vec![Data::Alias("c.".into())]), Answer::NoData, Some(&good), NoRecord),

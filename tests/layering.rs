@@ -32,8 +32,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "metrics", "path", "probe", "record",
-            "rules", "time", "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "explain", "metrics", "path",
+            "probe", "record", "rules", "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
@@ -138,6 +138,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ),
     ("serde_json", &["bugreport", "control", "doctor", "mapping", "record"]),
     ("signal_hook", &["daemon", "os"]),
+    ("socket2", &["os"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),
 ];

@@ -1,5 +1,6 @@
 //! `nattt check`: what is wrong with a configuration, or what it means.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,6 +13,7 @@ use crate::config::{Client, Config, Export, Gateway, INSTALLED_PATH};
 use crate::control::pretty;
 use crate::dns::Name;
 use crate::dns::emulation::Emulation;
+use crate::dns::names::{Pattern, Selection};
 
 /// Which file is read.
 #[derive(Debug, Args)]
@@ -101,8 +103,35 @@ fn client_facts(client: &Client) -> Vec<(&'static str, String)> {
     if !client.serve.is_empty() {
         facts.push(("  Serves", format!("the hosts behind {}", client.serve.join(", "))));
     }
+    facts.extend(names_fact(&client.names));
+    facts.extend(proxy_fact(client));
     facts.extend(client.emulations.iter().map(|one| ("  Emulation", shown_emulation(one))));
     facts
+}
+
+/// All names go without saying.
+fn names_fact(names: &Selection) -> Option<(&'static str, String)> {
+    let shown = |patterns: &[Pattern]| {
+        patterns.iter().map(Pattern::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let text = match (names.only.is_empty(), names.except.is_empty()) {
+        (true, true) => return None,
+        (true, false) => format!("all but {}", shown(&names.except)),
+        (false, true) => shown(&names.only),
+        (false, false) => format!("{}, but not {}", shown(&names.only), shown(&names.except)),
+    };
+    Some(("  Names", text))
+}
+
+fn proxy_fact(client: &Client) -> Option<(&'static str, String)> {
+    let shown =
+        |all: &[SocketAddr]| all.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    let servers = match &client.upstream[..] {
+        [] => "the servers of /etc/resolv.conf".into(),
+        servers => shown(servers),
+    };
+    let text = format!("at {}, asks {servers}", shown(&client.listen));
+    (!client.listen.is_empty()).then_some(("  DNS proxy", text))
 }
 
 fn gateway_facts(gateway: &Gateway) -> Vec<(&'static str, String)> {
@@ -180,6 +209,25 @@ mod tests {
         );
         assert!(text.contains("the hosts behind br-lan\n"), "{text}");
         assert!(text.contains("example.org: {label}-in.{parent} behind {label}-nat1"), "{text}");
+    }
+
+    #[test]
+    fn a_proxy_and_chosen_names_are_summed_up() {
+        let text = said(
+            "[client]\nlisten = [\"127.0.0.1:5300\"]\nonly_names = [\"Example.org\"]\n\
+             except_names = [\"*.x.example.org\"]\n",
+        );
+        assert!(
+            text.contains("at 127.0.0.1:5300, asks the servers of /etc/resolv.conf\n"),
+            "{text}"
+        );
+        assert!(text.contains("example.org, but not *.x.example.org\n"), "{text}");
+        let text = said(
+            "[client]\nlisten = [\"127.0.0.1\"]\nupstream = [\"198.51.100.53\"]\n\
+             except_names = [\"lan\"]\n",
+        );
+        assert!(text.contains("at 127.0.0.1:53, asks 198.51.100.53:53\n"), "{text}");
+        assert!(text.contains("all but lan\n"), "{text}");
     }
 
     #[test]

@@ -180,6 +180,10 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
         }
         Conclusion::Malformed => "its NAT record is malformed: correct it in its zone",
         Conclusion::Refused => "its NAT record is refused, so nothing was mapped",
+        Conclusion::LeftAlone => {
+            "its NAT record is right, but the configuration leaves this name alone (`only_names`, \
+             `except_names`)"
+        }
         Conclusion::NotMapped => {
             "its NAT record is right, but the reply brought no mapped address: `nattt doctor` looks \
              for the reason"
@@ -218,6 +222,7 @@ mod tests {
         let drop = LastDrop { counter: "x".into(), explanation: "What x means.".into(), ago_s: 61 };
         Explanation {
             record_type: 65324,
+            left_alone: false,
             judgements: vec![Judgement { refused: None, mtu: 1444 }],
             mapping: Some(mapping),
             unmapped: Vec::new(),

@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::export::{Export, network};
 use super::raw::{self, Int, Text, Texts};
 use super::{Client, Config, ConfigError, Daemon, Flavour, Gateway, Mark, Queues};
+use crate::dns::names::{Pattern, Selection};
 use crate::path::{NAT_RR_TYPE, TUNNEL_PORT};
 
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
@@ -55,9 +56,11 @@ pub(super) struct Source<'a>(pub(super) &'a str);
 impl Source<'_> {
     fn client(&self, raw: raw::Client, arrivals: &[&String]) -> Result<Client, ConfigError> {
         let pool = self.pool(raw.pool)?;
+        let serve = self.serve(raw.serve, pool, arrivals)?;
+        let listen = self.listen(raw.listen, pool, !serve.is_empty())?;
         Ok(Client {
             pool,
-            serve: self.serve(raw.serve, pool, arrivals)?,
+            serve,
             record_type: self.record_type(raw.record_type)?,
             answer_ttl: self.seconds(raw.answer_ttl_s, 1..=3600, 60)?,
             lookup_patience: self.millis(raw.lookup_patience_ms, 50..=4000, 1000)?,
@@ -71,6 +74,12 @@ impl Source<'_> {
             keepalive: self.seconds(raw.keepalive_s, 1..=120, 20)?,
             quarantine: self.seconds(raw.quarantine_s, 0..=604_800, 3600)?,
             emulations: self.emulations(raw.emulation)?,
+            names: Selection {
+                only: self.each(raw.only_names, pattern)?,
+                except: self.each(raw.except_names, pattern)?,
+            },
+            upstream: self.upstream(raw.upstream, &listen)?,
+            listen,
         })
     }
 
@@ -222,7 +231,7 @@ impl Source<'_> {
         self.list(raw.into_inner(), parse)
     }
 
-    fn list<R, T>(
+    pub(super) fn list<R, T>(
         &self,
         raw: Vec<Spanned<R>>,
         parse: impl Fn(&R) -> Result<T, String>,
@@ -274,6 +283,10 @@ fn pool(pool: Ipv4Net) -> Result<Ipv4Net, String> {
         ));
     }
     Ok(pool)
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    text.parse().map_err(|error| format!("`{}` is no name: {error}", text.escape_debug()))
 }
 
 /// A zone's name in lower case without its final dot.

@@ -31,8 +31,9 @@ impl ConfigError {
     /// An error of the TOML reader, with advice added.
     pub(super) fn from_toml(text: &str, error: &toml::de::Error) -> Self {
         let Some(span) = error.span() else { return Self::whole(error.message()) };
+        let section = section(text.get(..span.start).unwrap_or_default());
         let mut wrong = Self::at(text, span, error.message());
-        if let Some(advice) = advice(error.message(), &wrong.shown) {
+        if let Some(advice) = advice(error.message(), section, &wrong.shown) {
             wrong.message = advice;
         }
         wrong
@@ -55,12 +56,17 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-fn advice(message: &str, line: &str) -> Option<String> {
+/// The last header before a place: `[client]`. Nothing stands for the top.
+fn section(before: &str) -> &str {
+    before.lines().map(str::trim).rfind(|line| line.starts_with('[')).unwrap_or_default()
+}
+
+fn advice(message: &str, section: &str, line: &str) -> Option<String> {
     if message.starts_with("unknown field") {
         return Some(unknown_key(message));
     }
     let key = line.split_once('=')?.0.trim();
-    example(key).map(|example| format!("{message}; write it like `{example}`"))
+    example(section, key).map(|example| format!("{message}; write it like `{example}`"))
 }
 
 /// serde says: unknown field `pol`, expected one of `pool`, `mtu`.
@@ -75,10 +81,15 @@ fn unknown_key(message: &str) -> String {
     }
 }
 
-/// The line of the packaged file that shows how `key` is written.
-fn example(key: &str) -> Option<&'static str> {
-    let mut shown = PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' ']));
-    shown.rfind(|line| line.split_once(" = ").is_some_and(|(name, _)| name == key))
+/// The line of the packaged file that shows how `key` is written in a section.
+fn example(section: &str, key: &str) -> Option<&'static str> {
+    let mut inside = "";
+    PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' '])).find(|line| {
+        if line.starts_with('[') {
+            inside = line;
+        }
+        inside == section && line.split_once(" = ").is_some_and(|(name, _)| name == key)
+    })
 }
 
 /// Levenshtein's distance: the fewest letters to insert, delete or replace.

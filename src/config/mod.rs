@@ -9,6 +9,7 @@ mod emulation;
 mod error;
 mod export;
 mod metrics;
+mod proxy;
 mod raw;
 
 pub use error::ConfigError;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::dns::emulation::Emulation;
+use crate::dns::names::Selection;
 
 /// The packaged configuration file, which documents every setting.
 pub const PACKAGED: &str = include_str!("../../packaging/nattt.toml");
@@ -81,6 +83,13 @@ pub struct Client {
     pub quarantine: Duration,
     /// Where A records emulate NAT records; no zone is in two of them.
     pub emulations: Vec<Emulation>,
+    /// Which names may get a mapped address.
+    pub names: Selection,
+    /// Where the DNS proxy listens: loopback, or an address of an interface in `serve`. Without any,
+    /// there is no proxy.
+    pub listen: Vec<SocketAddr>,
+    /// The servers that the proxy asks, none of them itself; without any, those of /etc/resolv.conf.
+    pub upstream: Vec<SocketAddr>,
 }
 
 /// The gateway role.

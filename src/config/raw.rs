@@ -42,6 +42,10 @@ pub(super) struct Client {
     pub(super) max_mappings: Int,
     pub(super) keepalive_s: Int,
     pub(super) quarantine_s: Int,
+    pub(super) only_names: Texts,
+    pub(super) except_names: Texts,
+    pub(super) listen: Option<Spanned<Vec<Spanned<String>>>>,
+    pub(super) upstream: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) emulation: Vec<Spanned<Emulation>>,
 }

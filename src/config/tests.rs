@@ -219,6 +219,62 @@ fn semantic_errors_have_a_line_and_advice() {
 }
 
 #[test]
+fn the_proxy_has_addresses_and_servers() {
+    let text = "[client]\nlisten = [\"127.0.0.1\", \"[::1]:5300\", \"127.0.0.2:5300\"]\n\
+                upstream = [\"198.51.100.53\", \"[fe80::53%2]:5353\", \"127.0.0.53\"]";
+    let client = Config::parse(text).expect(text).client.expect("client");
+    let shown = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&client.listen), ["127.0.0.1:53", "[::1]:5300", "127.0.0.2:5300"]);
+    assert_eq!(shown(&client.upstream), ["198.51.100.53:53", "[fe80::53%2]:5353", "127.0.0.53:53"]);
+    let served =
+        "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"192.168.0.1\"]";
+    let client = Config::parse(served).expect(served).client.expect("client");
+    assert_eq!(shown(&client.listen), ["192.168.0.1:53"]);
+}
+
+#[test]
+fn proxies_that_would_be_open_or_ask_themselves_are_refused() {
+    #[rustfmt::skip]
+    let wrong = [
+        ("listen = [\"127.0.0.1\",\n\"0.0.0.0:53\"]", 3, "anybody could ask"),
+        ("listen = [\"[::]:53\"]", 2, "anybody could ask"),
+        ("listen = [\"192.168.0.1\"]", 2, "other hosts could ask"),
+        ("pool = \"198.18.0.0/15\"\nlisten = [\"192.168.0.1\"]", 3, "`serve` with a routed pool"),
+        ("pool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"fd00::1\"]", 4, "an IPv4 address"),
+        ("listen = [\"127.64.0.1:53\"]", 2, "is in the pool"),
+        ("listen = [\"localhost\"]", 2, "write one like `127.0.0.1:5300`"),
+        ("listen = [\"127.0.0.1:0\"]", 2, "write one like"),
+        ("listen = [\"127.0.0.1\", \"127.0.0.1:53\"]", 2, "write it once"),
+        ("listen = \"127.0.0.1\"", 2, "listen = []"),
+        ("upstream = [\"198.51.100.53\"]", 2, "which is off"),
+        ("listen = [\"127.0.0.1\"]\nupstream = [\"127.0.0.1:53\"]", 3, "itself listens"),
+        ("listen = [\"127.0.0.1\"]\nupstream = [\"0.0.0.0\"]", 3, "no server's address"),
+        ("listen = [\"127.0.0.1\"]\nupstream = [\"fe80::53\"]", 3, "[fe80::53%2]:53"),
+        ("listen = [\"127.0.0.1\"]\nupstream = [\"dns.example\"]", 3, "is no address"),
+    ];
+    for (lines, line, advice) in wrong {
+        let text = format!("[client]\n{lines}");
+        let error = Config::parse(&text).expect_err(&text);
+        assert_eq!(error.line(), Some(line), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
+}
+
+#[test]
+fn names_are_chosen_by_patterns() {
+    let text = "[client]\nonly_names = [\"Example.org.\", \"*.lab\"]\nexcept_names = [\"x.lab\"]";
+    let names = Config::parse(text).expect(text).client.expect("client").names;
+    let included = |name: &str| names.includes(&name.parse().expect("a name"));
+    assert!(
+        included("b.example.ORG") && included("y.lab") && !included("x.lab") && !included("lab")
+    );
+    let error =
+        Config::parse("[client]\nexcept_names = [\n\"b\u{fc}cher.example\"]").expect_err("IDN");
+    assert_eq!(error.line(), Some(3), "{error}");
+    assert!(error.to_string().contains("xn--"), "{error}");
+}
+
+#[test]
 fn a_routed_pool_may_serve_others() {
     let text = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"br-lan\", \"docker0\"]";
     let client = Config::parse(text).expect(text).client.expect("client");

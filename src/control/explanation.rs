@@ -34,6 +34,9 @@ pub struct NatRecord {
 pub struct Explanation {
     /// Type number of the NAT record.
     pub record_type: u16,
+    /// Whether the configuration leaves the name alone (`only_names`, `except_names`).
+    #[serde(default)]
+    pub left_alone: bool,
     /// What it thinks of each record, in the order of the question.
     pub judgements: Vec<Judgement>,
     /// The mapping that the name led to last.

@@ -1,5 +1,5 @@
-//! DNS replies on their way to an application: one thread sorts them and never waits, another
-//! holds those whose name may have a NAT record.
+//! DNS replies on their way to an application: one thread sorts those that the packet filter captured
+//! and never waits; another holds those whose name may have a NAT record, whoever captured them.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,6 +20,7 @@ use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
 use crate::os::network::Network;
 use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
+use crate::os::proxy::{self, OwnTraffic};
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::Addresses;
@@ -45,20 +46,27 @@ pub(super) struct Sorter {
 pub(super) struct Handover {
     /// How replies are sorted; without it none is handed on. The sorter keeps it locked until it has
     /// given the verdict, so that after a change nothing comes that was sorted before.
-    policy: Mutex<Option<Policy>>,
+    sorting: Mutex<Option<Sorting>>,
     /// Replies that waited when the last holder ended. Their verdicts are the next one's.
     left: Mutex<Vec<Captured>>,
 }
 
+/// How replies are sorted.
+pub(super) struct Sorting {
+    pub(super) policy: Policy,
+    /// What the DNS proxy decides itself.
+    pub(super) own: Arc<OwnTraffic>,
+}
+
 impl Handover {
     /// From now on replies are sorted, and somebody holds them.
-    pub(super) fn sort_by(&self, policy: Policy) {
-        *self.policy() = Some(policy);
+    pub(super) fn sort_by(&self, sorting: Sorting) {
+        *self.sorting() = Some(sorting);
     }
 
     /// Nobody holds replies any more: all that wait are passed on.
     pub(super) fn close(&self, queue: &Queue, counters: &Counters) {
-        *self.policy() = None;
+        *self.sorting() = None;
         let mut verdicts = Verdicts::default();
         for captured in self.take_left() {
             counters.add(Counter::DnsTimeout);
@@ -76,12 +84,12 @@ impl Handover {
         }
     }
 
-    fn policy(&self) -> MutexGuard<'_, Option<Policy>> {
-        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sorting(&self) -> MutexGuard<'_, Option<Sorting>> {
+        self.sorting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, waiting: Vec<Captured>) {
-        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(waiting);
+    fn leave(&self, waiting: Captured) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
     }
 
     fn take_left(&self) -> Vec<Captured> {
@@ -111,15 +119,17 @@ impl Sorter {
     fn serve(&mut self) -> io::Result<()> {
         let Self { queue, counters, handover } = self;
         let mut turn = None;
-        queue.serve(|packet| match &**turn.insert(handover.policy()) {
-            Some(policy) => sort(packet, policy, counters),
+        queue.serve(|packet| match &**turn.insert(handover.sorting()) {
+            Some(sorting) => sort(packet, sorting, counters),
             None => Sorted::Pass,
         })
     }
 }
 
-fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
+fn sort(packet: &[u8], Sorting { policy, own }: &Sorting, counters: &Counters) -> Sorted {
     let class = match Packet::parse(packet) {
+        // What the proxy gets and gives is looked at there, once.
+        Ok(packet) if own.includes(packet.server(), packet.client()) => return Sorted::Pass,
         Ok(packet) => classify(packet.message(), policy),
         Err(_) => Class::Pass(Counter::DnsMalformed),
     };
@@ -132,11 +142,19 @@ fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
     }
 }
 
+/// What a reply that waits goes on by.
+enum Ticket {
+    Packet(Captured),
+    Question(proxy::Ticket),
+}
+
 /// Holds replies until their NAT record is known or their time is over.
 pub(super) struct Holder {
     pub(super) queue: Arc<Queue>,
     pub(super) lookups: Lookups,
     pub(super) answers: Receiver<Answered>,
+    /// From the DNS proxy, if there is one; dropping it ends that.
+    pub(super) proxied: Option<proxy::Replies>,
     pub(super) wake: Arc<Wake>,
     pub(super) around: Around,
     pub(super) settings: Settings,
@@ -153,8 +171,20 @@ pub(super) fn settings(client: &Client) -> Settings {
         max_mapped_ttl: client.answer_ttl.as_secs() as u32,
         // The configuration holds valid names only.
         private_zones: client.private_zones.iter().filter_map(|zone| zone.parse().ok()).collect(),
-        policy: Policy { emulations: Emulations::new(client.emulations.clone()) },
+        policy: Policy {
+            emulations: Emulations::new(client.emulations.clone()),
+            names: client.names.clone(),
+        },
     }
+}
+
+/// What it means for the DNS proxy; nothing if there is none.
+pub(super) fn proxy_settings(client: &Client) -> Option<proxy::Settings> {
+    (!client.listen.is_empty()).then(|| proxy::Settings {
+        listen: client.listen.clone(),
+        upstream: client.upstream.clone(),
+        policy: settings(client).policy,
+    })
 }
 
 /// The mapping table and this host's addresses.
@@ -190,9 +220,7 @@ impl Holder {
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut hold = Hold::new(self.settings.clone());
         let mut batch = Batch::new(BATCH);
-        for captured in self.handover.take_left() {
-            hold.packet(captured, self.clock.now(), &mut self.around);
-        }
+        self.take_left(&mut hold);
         while !self.stop.requested() {
             // Before looking for work, so that a wake-up in between is not lost.
             self.wake.clear();
@@ -205,6 +233,9 @@ impl Holder {
                 self.counters.add_many(Counter::DnsMalformedRecord, answered.malformed);
                 hold.answer(answered.key, answered.answer, now, &mut self.around);
             }
+            for reply in self.proxied.iter().flat_map(proxy::Replies::waiting) {
+                hold.reply(reply.with_ticket(Ticket::Question), now, &mut self.around);
+            }
             hold.tick(now, &mut self.around);
             self.carry_out(&mut hold);
             if !received {
@@ -213,47 +244,110 @@ impl Holder {
             }
         }
         self.carry_out(&mut hold);
-        self.handover.leave(hold.into_waiting());
+        for ticket in hold.into_waiting() {
+            match ticket {
+                Ticket::Packet(captured) => self.handover.leave(captured),
+                // Its proxy ends, too.
+                Ticket::Question(ticket) => {
+                    self.counters.add(Counter::DnsTimeout);
+                    ticket.release();
+                }
+            }
+        }
         Ok(())
     }
 
-    fn take(&mut self, hold: &mut Hold, batch: &mut Batch, now: Time) {
-        let mut verdicts = Verdicts::default();
+    /// What waited when the holder before this one ended.
+    fn take_left(&mut self, hold: &mut Hold<Ticket>) {
+        let now = self.clock.now();
+        let mut released = Vec::new();
+        for captured in self.handover.take_left() {
+            released.extend(self.hold(hold, captured, now));
+        }
+        self.give_verdicts(&released);
+    }
+
+    /// The packet that is to be passed on at once, because it is no reply.
+    fn hold(
+        &mut self,
+        hold: &mut Hold<Ticket>,
+        captured: Captured,
+        now: Time,
+    ) -> Option<(u32, Option<Vec<u8>>)> {
+        match captured.into_reply(Ticket::Packet) {
+            Ok(reply) => {
+                hold.reply(reply, now, &mut self.around);
+                None
+            }
+            Err(captured) => {
+                self.counters.add(Counter::DnsMalformed);
+                Some((captured.id, None))
+            }
+        }
+    }
+
+    fn take(&mut self, hold: &mut Hold<Ticket>, batch: &mut Batch, now: Time) {
+        let mut released = Vec::new();
         for packet in batch.packets() {
             match packet {
                 Ok(packet) if packet.truncated => {
                     self.counters.add(Counter::DnsMalformed);
-                    verdicts.plain(self.queue.number(), packet.id, Action::Accept);
+                    released.push((packet.id, None));
                 }
                 Ok(packet) => {
                     let octets = packet.bytes.to_vec();
                     let captured = Captured { id: packet.id, interface: packet.interface, octets };
-                    hold.packet(captured, now, &mut self.around);
+                    released.extend(self.hold(hold, captured, now));
                 }
                 Err(NoPacket::VerdictRefused) => self.counters.add(Counter::VerdictRefused),
                 Err(_) => {}
             }
         }
-        self.send(&verdicts);
+        self.give_verdicts(&released);
     }
 
-    fn carry_out(&mut self, hold: &mut Hold) {
-        let outputs: Vec<Output> = std::iter::from_fn(|| hold.output()).collect();
-        let mut verdicts = Verdicts::default();
-        for output in &outputs {
+    fn carry_out(&mut self, hold: &mut Hold<Ticket>) {
+        let mut packets = Vec::new();
+        for output in std::iter::from_fn(|| hold.output()) {
             if let Some(counter) = output.counter() {
                 self.counters.add(counter);
             }
-            let queue = self.queue.number();
             match output {
-                Output::Lookup(key) => self.lookups.ask(key.clone()),
-                Output::Release { id, .. } => verdicts.plain(queue, *id, Action::Accept),
-                Output::Rewritten { id, octets, .. } => {
+                Output::Lookup(key) => self.lookups.ask(key),
+                Output::Release { ticket: Ticket::Packet(packet), .. } => {
+                    packets.push((packet.id, None));
+                }
+                Output::Rewritten { ticket: Ticket::Packet(packet), message, .. } => {
+                    packets.push((packet.id, self.repacked(&packet, &message)));
+                }
+                Output::Release { ticket: Ticket::Question(ticket), .. } => ticket.release(),
+                Output::Rewritten { ticket: Ticket::Question(ticket), message, .. } => {
+                    ticket.change(message);
+                }
+                Output::Count(_) => {}
+            }
+        }
+        self.give_verdicts(&packets);
+    }
+
+    /// Nothing if it would be too long: the packet then goes on as it came.
+    fn repacked(&self, packet: &Captured, message: &[u8]) -> Option<Vec<u8>> {
+        let octets = packet.with_message(message).ok();
+        self.counters.add_many(Counter::DnsTooLarge, u64::from(octets.is_none()));
+        octets
+    }
+
+    fn give_verdicts(&self, packets: &[(u32, Option<Vec<u8>>)]) {
+        let mut verdicts = Verdicts::default();
+        let queue = self.queue.number();
+        for (id, changed) in packets {
+            match changed {
+                None => verdicts.plain(queue, *id, Action::Accept),
+                Some(octets) => {
                     if !verdicts.rewritten(queue, *id, Action::Accept, None, &[], octets) {
                         self.counters.add(Counter::TooLong);
                     }
                 }
-                Output::Count(_) => {}
             }
         }
         self.send(&verdicts);

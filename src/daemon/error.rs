@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use crate::os::control::ServerError;
+use crate::os::proxy::ProxyError;
 
 /// Why the daemon does not start or cannot go on.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub enum Error {
     StateDir(PathBuf, io::Error),
     /// The control socket.
     Control(ServerError),
+    /// The DNS proxy.
+    Proxy(ProxyError),
     /// Anything else that the system refused.
     System(&'static str, io::Error),
     /// A thread ended that should not have.
@@ -75,6 +78,7 @@ impl fmt::Display for Error {
                 path.display()
             ),
             Self::Control(error) => error.fmt(f),
+            Self::Proxy(error) => write!(f, "DNS proxy: {error}"),
             Self::System(what, error) => write!(f, "{what}: {error}"),
             Self::Thread(name) => write!(f, "the {name} thread ended unexpectedly"),
         }

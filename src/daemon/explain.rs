@@ -43,6 +43,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
     let stray = |addr: &&Ipv4Addr| client.pool.contains(*addr) && mappings.lookup(**addr).is_none();
     Reply::Explanation(Box::new(Explanation {
         record_type: client.record_type,
+        left_alone: !client.names.includes(&name),
         judgements,
         unmapped: subject.addresses.iter().filter(stray).copied().collect(),
         flows: mapping

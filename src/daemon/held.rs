@@ -12,6 +12,7 @@ use crate::os::control::{GROUP, Server};
 use crate::os::dnsqueue::DnsQueue;
 use crate::os::nfqueue::{Options, Queue};
 use crate::os::ports;
+use crate::os::proxy::{self, Listening};
 use crate::os::sysctl::{Changed, UDP_EARLY_DEMUX};
 
 use super::Error;
@@ -26,6 +27,8 @@ const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
 pub(super) struct Held {
     pub(super) data: Vec<Arc<Queue>>,
     pub(super) replies: Option<Arc<Replies>>,
+    /// Where the DNS proxy listens.
+    pub(super) listening: Vec<Arc<Listening>>,
     pub(super) server: Arc<Server>,
     tunnel_port: Option<Arc<TunnelPort>>,
     /// Settings of the kernel, put back when nobody wants them any more.
@@ -68,6 +71,7 @@ impl Held {
                 Some(_) => Some(Arc::new(others.replies(config.queues, lasting)?)),
                 None => None,
             },
+            listening: listening(config, before)?,
             tunnel_port: tunnel_port(config, before)?,
             settings: settings(config, before)?,
         })
@@ -158,6 +162,12 @@ fn server(config: &Config, before: Option<&Held>) -> Result<Arc<Server>, Error> 
         Some(before) if before.server.path() == path => Ok(Arc::clone(&before.server)),
         _ => Server::bind(path, GROUP).map(Arc::new).map_err(Error::Control),
     }
+}
+
+fn listening(config: &Config, before: Option<&Held>) -> Result<Vec<Arc<Listening>>, Error> {
+    let Some(client) = &config.client else { return Ok(Vec::new()) };
+    let before = before.map_or(&[][..], |before| &before.listening);
+    proxy::listen(&client.listen, &client.serve, before).map_err(Error::Proxy)
 }
 
 fn tunnel_port(config: &Config, before: Option<&Held>) -> Result<Option<Arc<TunnelPort>>, Error> {

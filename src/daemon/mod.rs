@@ -7,6 +7,7 @@
 //! | dns | classifies DNS replies (client role) |
 //! | hold | keeps replies that wait for a NAT record (client role) |
 //! | lookup | asks for NAT records (client role) |
+//! | proxy | answers DNS questions itself (client role, `listen`) |
 //! | keeper | keeps the flows in a file |
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
@@ -64,6 +65,7 @@ use crate::os::lookup::Lookups;
 use crate::os::network::{Interfaces, Network};
 use crate::os::nfqueue::{Queue, Wake};
 use crate::os::ports::Ports;
+use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
 
 use guard::Guard;
@@ -243,7 +245,8 @@ impl Shared {
         if let (Some(client), Some(replies), Some(role)) =
             (&config.client, &held.replies, &self.roles.client)
         {
-            self.dns(replies, client, Arc::clone(role.mappings()), threads)?;
+            let captured = (&**replies, &held.listening[..]);
+            self.dns(captured, client, Arc::clone(role.mappings()), threads)?;
         }
         for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
@@ -321,7 +324,7 @@ impl Shared {
     /// The holder's thread ends first and ends the lookups with it.
     fn dns(
         &self,
-        replies: &Replies,
+        (replies, listening): (&Replies, &[Arc<Listening>]),
         client: &config::Client,
         mappings: Arc<Mappings>,
         threads: &mut Vec<Thread>,
@@ -332,6 +335,7 @@ impl Shared {
             .map_err(|e| Error::System("starting lookups", e))?;
         let Self { network, lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
         let handover = Arc::clone(&replies.handover);
+        let (proxied, own) = self.proxy(client, listening, &wake, threads)?;
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
         let (number, around) = (replies.hold.number(), dns::Around { mappings, network });
@@ -339,6 +343,7 @@ impl Shared {
             queue: Arc::clone(&replies.hold),
             lookups,
             answers,
+            proxied,
             wake,
             around,
             settings,
@@ -353,8 +358,30 @@ impl Shared {
             asker.run();
             Ok(())
         })?);
-        replies.handover.sort_by(policy);
+        replies.handover.sort_by(dns::Sorting { policy, own });
         Ok(())
+    }
+
+    /// The DNS proxy, if it is configured: where its replies wait, and what is its own. It ends with the
+    /// holder's thread.
+    fn proxy(
+        &self,
+        client: &config::Client,
+        listening: &[Arc<Listening>],
+        wake: &Arc<Wake>,
+        threads: &mut Vec<Thread>,
+    ) -> Result<(Option<proxy::Replies>, Arc<OwnTraffic>), Error> {
+        let own = Arc::new(OwnTraffic::new(&client.listen));
+        let Some(settings) = dns::proxy_settings(client) else { return Ok((None, own)) };
+        let around = (Arc::clone(&self.lasting.counters), self.lasting.clock);
+        let (proxy, replies) =
+            Proxy::new(settings, listening, Arc::clone(&own), Arc::clone(wake), around)
+                .map_err(Error::Proxy)?;
+        threads.push(self.spawn("proxy", move || {
+            proxy.run();
+            Ok(())
+        })?);
+        Ok((Some(replies), own))
     }
 
     /// Starts a thread. However it ends, by a panic too, all others are asked to stop.
@@ -405,8 +432,10 @@ fn max_ports(config: &Config) -> usize {
 
 fn network(config: &Config, ports: Ports) -> Result<Network, Error> {
     let cap = max_ports(config);
+    let proxy = config.client.as_ref().filter(|client| !client.listen.is_empty());
+    let others = OTHER_DESCRIPTORS + proxy.map_or(0, |_| proxy::DESCRIPTORS);
     let allowed = limits::raise_descriptors();
-    if allowed < cap as u64 + OTHER_DESCRIPTORS {
+    if allowed < cap as u64 + others {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
     }
     let (client, gateway) = (config.client.as_ref(), config.gateway.as_ref());

@@ -7,6 +7,7 @@ use super::chain;
 use super::emulation::{Emulations, Names};
 use super::message::{CLASS_IN, Header, Message, MessageError, Record, Section, rtype};
 use super::name::Name;
+use super::names::Selection;
 use crate::counters::Counter;
 
 const OPCODE_QUERY: u8 = 0;
@@ -18,6 +19,8 @@ const NXDOMAIN: u8 = 3;
 pub struct Policy {
     /// Where A records emulate NAT records.
     pub emulations: Emulations,
+    /// Whose replies are looked at, by the name that is asked for.
+    pub names: Selection,
 }
 
 /// What is to be done with a reply.
@@ -102,6 +105,9 @@ fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, Message
         return Ok(None);
     }
     let message = Message::parse(octets)?;
+    if !policy.names.includes(&message.question().name) {
+        return Ok(None);
+    }
     let Some(lack) = lack(&message, policy) else { return Ok(None) };
     if lack == Lack::Address && is_referral(&message) || is_protected(&message)? {
         return Ok(None);
@@ -191,11 +197,15 @@ fn is_referral(message: &Message<'_>) -> bool {
 }
 
 /// Replies whose change the client would notice and refuse, or whose response code is an error
-/// that only the OPT record tells (RFC 6891 §6.1.3).
+/// that only the OPT record tells (RFC 6891 §6.1.3). Who validates wants signatures in a signed zone
+/// and expects none in others (RFC 4035 §4.3), so that a reply without any may change.
 fn is_protected(message: &Message<'_>) -> Result<bool, MessageError> {
     let validated = match message.opt()? {
         Some(opt) if opt.extended_rcode() != 0 => return Ok(true),
-        Some(opt) => opt.dnssec_ok() && !message.header().checking_disabled(),
+        Some(opt) => {
+            let validates = opt.dnssec_ok() && !message.header().checking_disabled();
+            validates && message.has_signatures()
+        }
         None => false,
     };
     Ok(message.is_signed() || validated)
@@ -329,13 +339,18 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_validates_is_left_alone() {
+    fn a_client_that_validates_is_left_alone_in_signed_zones() {
         let validating = |m: &mut Hickory| {
             m.set_edns(testing::edns(true));
         };
-        assert_eq!(changed(validating), PASSED);
-        let trusting = |m: &mut Hickory| {
+        assert_eq!(changed(validating), held("b.example"));
+        let signed = |m: &mut Hickory| {
             validating(m);
+            m.add_authority(raw("example", rtype::RRSIG, b"\0\x06"));
+        };
+        assert_eq!(changed(signed), PASSED);
+        let trusting = |m: &mut Hickory| {
+            signed(m);
             m.metadata.checking_disabled = true;
         };
         assert_eq!(changed(trusting), held("b.example"));
@@ -355,6 +370,21 @@ mod tests {
         assert_eq!(class(&referral), PASSED);
         referral.add_authority(testing::soa("example"));
         assert_eq!(class(&referral), held("b.example"));
+    }
+
+    #[test]
+    fn names_that_are_left_out_are_passed() {
+        let pattern = |text: &str| vec![text.parse().expect("a pattern")];
+        let class = |names| {
+            let policy = Policy { names, ..Policy::default() };
+            classify(&testing::octets(&testing::nodata()), &policy)
+        };
+        let except = Selection { except: pattern("*.example"), ..Selection::default() };
+        assert_eq!(class(except), PASSED);
+        let elsewhere = Selection { only: pattern("example.org"), ..Selection::default() };
+        assert_eq!(class(elsewhere), PASSED);
+        let only = Selection { only: pattern("b.EXAMPLE"), ..Selection::default() };
+        assert_eq!(class(only), held("b.example"));
     }
 
     #[test]
@@ -380,7 +410,7 @@ mod tests {
             ),
             emulation("example.net", "{name}", &["nat1.{name}"]),
         ];
-        Policy { emulations: Emulations::new(emulations) }
+        Policy { emulations: Emulations::new(emulations), ..Policy::default() }
     }
 
     fn emulated(asked: &str, change: impl FnOnce(&mut Hickory)) -> Class {

@@ -26,6 +26,8 @@ pub mod rtype {
     pub const SIG: u16 = 24;
     /// The redirection of everything below a name (RFC 6672).
     pub const DNAME: u16 = 39;
+    /// The signature of a record set (RFC 4034 §3).
+    pub const RRSIG: u16 = 46;
     /// The pseudo-record of EDNS (RFC 6891 §6.1).
     pub const OPT: u16 = 41;
     /// How services are reached, with address hints (RFC 9460).
@@ -229,6 +231,11 @@ impl<'a> Message<'a> {
     pub fn is_signed(&self) -> bool {
         self.records(Section::Additional)
             .any(|record| matches!(record.rtype, rtype::TSIG | rtype::SIG))
+    }
+
+    /// Whether any record set in it is signed.
+    pub fn has_signatures(&self) -> bool {
+        self.records.iter().any(|record| record.rtype == rtype::RRSIG)
     }
 
     /// The address in an A record (RFC 1035 §3.4.1); nothing if its RDATA has not four octets.

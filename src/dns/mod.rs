@@ -8,10 +8,13 @@ pub mod emulation;
 pub mod hold;
 pub mod message;
 mod name;
+pub mod names;
 pub mod packet;
+pub mod query;
 mod rewrite;
 #[cfg(test)]
 mod testing;
+pub mod upstreams;
 
 pub use accept::{Refusal, acceptable};
 pub use classify::{Class, FollowUp, Lack, Policy, classify};

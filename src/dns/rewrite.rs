@@ -19,7 +19,7 @@ use super::message::{CLASS_IN, HEADER_OCTETS, Message, MessageError, Record, Sec
 use super::name::{Name, NameError, Step, Walk, push_label};
 
 /// The size that every client takes (RFC 1035 §4.2.1).
-const PLAIN_LIMIT: usize = 512;
+pub(super) const PLAIN_LIMIT: usize = 512;
 /// AD in the fourth octet: "the server vouches for this" (RFC 4035 §3.2.3). It does not.
 const AD: u8 = 0x20;
 /// RCODE in the same octet (RFC 1035 §4.1.1).

@@ -1,6 +1,8 @@
 //! Whether the replies to programs here pass where natttd sees them: over UDP from port 53, also
 //! from a resolver on this very host.
 
+use std::net::{IpAddr, SocketAddr};
+
 use super::{Facts, Finding};
 use crate::config::Client;
 
@@ -8,8 +10,10 @@ const DNS: u16 = 53;
 
 pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(tcp_only(&facts.resolv_conf));
-    findings.extend(nss_resolve(facts));
+    findings.extend(tcp_only(&facts.resolv_conf, client));
+    findings.extend(nss_resolve(facts, client));
+    findings.extend(nobody_to_ask(&facts.resolv_conf, client));
+    findings.extend(asks_each_other(&facts.resolv_conf, client));
     findings.extend(no_dns(&facts.nsswitch_conf));
     // Addresses of a routed pool mean something to hosts that are served.
     if client.pool.network().is_loopback() {
@@ -19,32 +23,103 @@ pub(super) fn findings(facts: &Facts, client: &Client) -> Vec<Finding> {
     findings
 }
 
-fn tcp_only(resolv_conf: &str) -> Option<Finding> {
+/// Not where natttd answers itself.
+fn tcp_only(resolv_conf: &str, client: &Client) -> Option<Finding> {
     let mut options = settings(resolv_conf, "options").flat_map(str::split_whitespace);
-    options.any(|option| option == "use-vc").then(|| {
+    let tcp_only = options.any(|option| option == "use-vc");
+    let asks_us = name_servers(resolv_conf).next().is_some_and(|server| answers(client, server));
+    (tcp_only && !asks_us).then(|| {
         Finding::problem(
             "dns-over-tcp",
             "/etc/resolv.conf has `options use-vc`: questions go over TCP, where natttd sees no reply",
-            "remove `use-vc` from /etc/resolv.conf",
+            "remove `use-vc` from /etc/resolv.conf; or let natttd answer: `listen = [\"127.0.0.1\"]` \
+             and `upstream = [...]` with the servers of now under [client], and `nameserver 127.0.0.1` \
+             in /etc/resolv.conf",
         )
     })
 }
 
 /// Programs reach systemd-resolved through a socket of its own, so only its questions to its servers
-/// are packets; those must be plain.
-fn nss_resolve(facts: &Facts) -> Option<Finding> {
+/// are packets; those must be plain, or go to natttd.
+fn nss_resolve(facts: &Facts, client: &Client) -> Option<Finding> {
     let resolved_conf = facts.resolved_conf.as_deref()?;
     hosts_sources(&facts.nsswitch_conf).any(|source| source == "resolve").then_some(())?;
     let on = |name| last_value(resolved_conf, name).filter(|value| !is_no(value));
+    // natttd speaks no TLS.
+    let tls_only = on("DNSOverTLS").is_some_and(|value| value != "opportunistic");
+    let servers = last_value(resolved_conf, "DNS").unwrap_or_default().split_whitespace();
+    if !tls_only && servers.filter_map(server).any(|server| answers(client, server)) {
+        return None;
+    }
     let hides = on("DNSOverTLS")
         .map(|value| format!("DNSOverTLS={value} encrypts its questions"))
         .or_else(|| on("DNSSEC").map(|value| format!("DNSSEC={value} refuses changed answers")))?;
     Some(Finding::problem(
         "dns-hidden",
         format!("programs ask systemd-resolved through nss-resolve, and {hides}"),
-        "remove `resolve` and the `[...]` behind it from the line `hosts:` of /etc/nsswitch.conf, and \
-         have /etc/resolv.conf name 127.0.0.53: programs then ask by packets",
+        if tls_only { BY_PACKETS.to_owned() } else { format!("{BY_PACKETS}; or {TO_NATTTD}") },
     ))
+}
+
+const BY_PACKETS: &str = "remove `resolve` and the `[...]` behind it from the line `hosts:` of \
+                          /etc/nsswitch.conf, and have /etc/resolv.conf name 127.0.0.53: programs then \
+                          ask by packets";
+const TO_NATTTD: &str = "write `listen = [\"127.0.0.1:5300\"]` under [client], and send it the zones with \
+                         NAT records: `DNS=127.0.0.1:5300` and `Domains=~example.org` in \
+                         /etc/systemd/resolved.conf";
+
+/// A proxy that is to ask the servers of resolv.conf, which names the proxy only.
+fn nobody_to_ask(resolv_conf: &str, client: &Client) -> Option<Finding> {
+    let mut servers = name_servers(resolv_conf).peekable();
+    let from_host = !client.listen.is_empty() && client.upstream.is_empty();
+    let alone = servers.peek().is_some() && servers.all(|server| answers(client, server));
+    (from_host && alone).then(|| {
+        Finding::problem(
+            "dns-proxy-alone",
+            "the DNS proxy asks the servers of /etc/resolv.conf, which names natttd only",
+            "write `upstream = [\"ADDRESS\"]` under [client], with the servers that it shall ask",
+        )
+    })
+}
+
+/// A resolver on this host, not systemd-resolved, that may be told to ask the proxy.
+fn asks_each_other(resolv_conf: &str, client: &Client) -> Option<Finding> {
+    let from_host = !client.listen.is_empty() && client.upstream.is_empty();
+    let local = |server: &SocketAddr| server.ip().is_loopback() && !answers(client, *server);
+    let local = name_servers(resolv_conf).filter(local).find(|server| !is_resolved(*server))?;
+    from_host.then(|| {
+        Finding::warning(
+            "dns-proxy-circle",
+            format!(
+                "the DNS proxy asks {}, a resolver on this host: names that it sends to natttd go in \
+                 circles",
+                local.ip()
+            ),
+            "write `upstream = [\"ADDRESS\"]` under [client], with the servers that it asks itself",
+        )
+    })
+}
+
+/// Whose own servers the proxy asks.
+fn is_resolved(server: SocketAddr) -> bool {
+    ["127.0.0.53", "127.0.0.54"].contains(&server.ip().to_string().as_str())
+}
+
+fn answers(client: &Client, server: SocketAddr) -> bool {
+    client.listen.contains(&server)
+}
+
+fn name_servers(resolv_conf: &str) -> impl Iterator<Item = SocketAddr> {
+    let values =
+        settings(resolv_conf, "nameserver").filter_map(|rest| rest.split_whitespace().next());
+    values.filter_map(server)
+}
+
+/// `127.0.0.1`, `127.0.0.1:5300`; in resolved.conf(5) an interface and a name may follow.
+fn server(text: &str) -> Option<SocketAddr> {
+    let text = text.split(['%', '#']).next()?;
+    let with_port = |ip: IpAddr| SocketAddr::from((ip, DNS));
+    text.parse().ok().or_else(|| text.parse().ok().map(with_port))
 }
 
 fn no_dns(nsswitch_conf: &str) -> Option<Finding> {
@@ -135,6 +210,61 @@ mod tests {
         facts.nsswitch_conf = "hosts: files resolve dns\n".into();
         facts.resolved_conf = None;
         lacks(&facts, "dns-hidden");
+    }
+
+    #[test]
+    fn natttd_answers_over_tcp_itself() {
+        let mut facts = testing::client();
+        facts.resolv_conf = "nameserver 127.0.0.1\noptions use-vc\n".into();
+        assert!(found(&facts, "dns-over-tcp").fix.contains("listen = "));
+        testing::configure(
+            &mut facts,
+            "[client]\nlisten = [\"127.0.0.1\"]\nupstream = [\"192.0.2.1\"]",
+        );
+        lacks(&facts, "dns-over-tcp");
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        found(&facts, "dns-over-tcp");
+    }
+
+    #[test]
+    fn resolved_sends_questions_to_natttd() {
+        let mut facts = testing::client();
+        facts.nsswitch_conf = "hosts: files resolve dns\n".into();
+        let resolved_conf = |tls: &str| {
+            format!("[Resolve]\nDNS=198.51.100.53 127.0.0.1:5300\nDNSOverTLS={tls}\nDNSSEC=yes\n")
+        };
+        facts.resolved_conf = Some(resolved_conf("opportunistic"));
+        assert!(found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:5300"));
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        lacks(&facts, "dns-hidden");
+        facts.resolved_conf = Some(resolved_conf("yes"));
+        assert!(!found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:5300"));
+    }
+
+    #[test]
+    fn a_proxy_that_has_nobody_to_ask() {
+        let mut facts = testing::client();
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1\"]");
+        facts.resolv_conf = "nameserver 127.0.0.1\nnameserver 192.0.2.53\n".into();
+        lacks(&facts, "dns-proxy-alone");
+        facts.resolv_conf = "nameserver 127.0.0.1\n".into();
+        assert!(found(&facts, "dns-proxy-alone").fix.contains("upstream = "));
+        testing::configure(
+            &mut facts,
+            "[client]\nlisten = [\"127.0.0.1\"]\nupstream = [\"192.0.2.1\"]",
+        );
+        lacks(&facts, "dns-proxy-alone");
+    }
+
+    #[test]
+    fn a_proxy_that_asks_a_resolver_here() {
+        let mut facts = testing::client();
+        facts.resolv_conf = "nameserver 127.0.0.1\n".into();
+        lacks(&facts, "dns-proxy-circle");
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        assert!(found(&facts, "dns-proxy-circle").what.contains("127.0.0.1"));
+        facts.resolv_conf = "nameserver 127.0.0.53\n".into();
+        lacks(&facts, "dns-proxy-circle");
     }
 
     #[test]

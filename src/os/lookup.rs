@@ -128,7 +128,9 @@ fn resolver_for(
 }
 
 pub(super) fn new_resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
-    let servers = vec![NameServerConfig::udp_and_tcp(server.ip())];
+    let mut server_config = NameServerConfig::udp_and_tcp(server.ip());
+    server_config.connections.iter_mut().for_each(|one| one.port = server.port());
+    let servers = vec![server_config];
     let config = ResolverConfig::from_name_servers(servers);
     let mut builder = Resolver::builder_with_config(config, Scoped::of(server));
     *builder.options_mut() = options();

@@ -19,6 +19,7 @@ pub mod nfqueue;
 pub mod ports;
 pub mod probe;
 pub mod process;
+pub mod proxy;
 pub mod question;
 pub mod route;
 mod scoped;

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpStream, ToSocketAddrs};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,23 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
+use resolv_conf::ScopedIp;
 use tokio::runtime::Builder;
 
 use crate::dns::Name;
 use crate::path::Path;
 use crate::record::Record;
 
-use super::lookup;
+use super::{lookup, network};
 
 const PORT: u16 = 53;
 /// How long a server may take to accept a connection, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Where systemd-resolved answers, and where it says whom it asks itself.
+const RESOLVED_STUBS: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54))];
+const RESOLVED_UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
 
 /// A name server: an address or a name, and a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,10 +109,44 @@ impl Server {
 
 /// Those that this host's programs ask, but for link-local ones.
 pub(super) fn of_this_host() -> io::Result<Vec<IpAddr>> {
+    let servers = read_resolv_conf()?;
+    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
+}
+
+/// Those that this host's programs ask, where to ask them; link-local ones with their interface. Instead
+/// of systemd-resolved, the servers that it asks: it may be told to ask us.
+pub(super) fn sockets_of_this_host() -> io::Result<Vec<SocketAddr>> {
+    let servers = sockets(&read_resolv_conf()?);
+    Ok(behind_resolved(servers, || fs::read(RESOLVED_UPLINKS).ok()))
+}
+
+fn behind_resolved(
+    servers: Vec<SocketAddr>,
+    uplinks: impl FnOnce() -> Option<Vec<u8>>,
+) -> Vec<SocketAddr> {
+    if !servers.iter().any(|server| RESOLVED_STUBS.contains(&server.ip())) {
+        return servers;
+    }
+    let uplinks = uplinks().and_then(|text| resolv_conf::Config::parse(text).ok());
+    let uplinks = uplinks.map(|config| sockets(&config.nameservers)).unwrap_or_default();
+    if uplinks.is_empty() { servers } else { uplinks }
+}
+
+fn sockets(servers: &[ScopedIp]) -> Vec<SocketAddr> {
+    let socket = |server: &ScopedIp| match server {
+        ScopedIp::V4(addr) => Some(SocketAddr::from((*addr, PORT))),
+        ScopedIp::V6(addr, None) => Some(SocketAddr::from((*addr, PORT))),
+        ScopedIp::V6(addr, Some(scope)) => {
+            Some(SocketAddrV6::new(*addr, PORT, 0, network::index_of(scope)?).into())
+        }
+    };
+    servers.iter().filter_map(socket).collect()
+}
+
+fn read_resolv_conf() -> io::Result<Vec<ScopedIp>> {
     let config = resolv_conf::Config::parse(fs::read(RESOLV_CONF)?)
         .map_err(|error| io::Error::other(format!("{RESOLV_CONF}: {error}")))?;
-    let servers = config.get_nameservers_or_local();
-    Ok(servers.iter().filter_map(|server| server.to_string().parse().ok()).collect())
+    Ok(config.get_nameservers_or_local())
 }
 
 /// Sends a DNS message over TCP (RFC 7766 §8: two octets of length first) to the first address that
@@ -204,6 +243,24 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::thread;
+
+    #[test]
+    fn the_servers_behind_resolved_are_asked() {
+        let servers = |text: &str| {
+            let config = resolv_conf::Config::parse(text).expect("a resolv.conf");
+            sockets(&config.nameservers)
+        };
+        let (stub, other) = (servers("nameserver 127.0.0.53"), servers("nameserver 127.0.0.1"));
+        let uplinks = b"nameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver fe80::53%lo\n";
+        let shown = |all: Vec<SocketAddr>| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let found = behind_resolved(stub.clone(), || Some(uplinks.to_vec()));
+        assert_eq!(shown(found), ["192.0.2.53:53", "[2001:db8::53]:53", "[fe80::53%1]:53"]);
+        for nothing in [None, Some(b"# none\n".to_vec())] {
+            assert_eq!(shown(behind_resolved(stub.clone(), || nothing)), ["127.0.0.53:53"]);
+        }
+        let never = || panic!("it is not resolved that is asked");
+        assert_eq!(shown(behind_resolved(other, never)), ["127.0.0.1:53"]);
+    }
 
     #[test]
     fn servers() {

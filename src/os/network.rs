@@ -144,6 +144,12 @@ pub fn addresses() -> io::Result<Vec<(String, Ipv4Net)>> {
     Ok(addresses::list()?.into_iter().filter_map(named).collect())
 }
 
+/// The number of an interface; nothing if there is none of this name.
+pub(super) fn index_of(interface: &str) -> Option<u32> {
+    let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    name_to_index(&asker, interface).ok()
+}
+
 impl Attached {
     fn read(interfaces: &Interfaces) -> io::Result<Self> {
         let asker = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0))?;

@@ -41,6 +41,19 @@ complains 3 "a wrong type" <<'TOML'
 [daemon]
 control_socket = 7
 TOML
+complains 2 "a DNS proxy for everybody" <<'TOML'
+[client]
+listen = ["0.0.0.0:53"]
+TOML
+complains 3 "a DNS proxy that asks itself" <<'TOML'
+[client]
+listen = ["127.0.0.1:53"]
+upstream = ["127.0.0.1"]
+TOML
+complains 2 "a name in another alphabet" <<'TOML'
+[client]
+except_names = ["bücher.example"]
+TOML
 complains "" "a gateway without exports" <<'TOML'
 [gateway]
 outside = ["wan"]

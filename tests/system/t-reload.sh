@@ -90,6 +90,18 @@ same 1 "$(tunnel_port)" "sockets on A's tunnel port"
 changed A '/^\[gateway\]/,$d'
 same 0 "$(tunnel_port)" "sockets on A's tunnel port"
 
+# So does the DNS proxy, and so do names that are left alone.
+asked() { on A dig +short +tries=1 +time=5 @127.0.0.1 -p 5300 "$@" b.example; }
+changed A 's/^\[client\]/&\nlisten = ["127.0.0.1:5300"]/'
+same "$address" "$(asked)" "what the proxy answers"
+changed A 's/^listen/except_names = ["b.example"]\n&/'
+same "" "$(asked +tcp)$(asked)$(lookup A b.example)" "answers for a name that is left alone"
+changed A '/^except_names/d'
+same "$address" "$(asked +tcp)" "what the same proxy answers"
+same "$address" "$(lookup A b.example)" "what the name server answers"
+changed A '/^listen/d'
+same 0 "$(on A ss -Hln 'sport = :5300' | grep -c . || true)" "sockets on the proxy's port"
+
 # The same file once more, ten times a second, and all at once.
 before=$(calls A)
 for number in {1..10}; do

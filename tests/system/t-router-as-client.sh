@@ -82,8 +82,24 @@ resolver A3 192.168.0.1
 same "$address" "$(routed A3 b.example)" "the address from the router's resolver"
 same "This is B." "$(fetch A3 b.example/)" "the page at A3"
 
+# natttd as their resolver, over TCP too; it asks the server of X's own resolv.conf.
+stop X dnsmasq
+stop X natttd
+printf 'listen = ["192.168.0.1"]\n' >>"$RUN/X.toml"
+start_natttd X
+for how in +notcp +tcp; do
+    same "$address" "$(on A3 dig +short +tries=1 +time=5 $how @192.168.0.1 b.example)" "natttd's answer, $how"
+done
+same "This is B." "$(fetch A3 b.example/)" "the page at A3, natttd answers"
+# Whoever is not in that LAN gets none, though its packets arrive.
+ip -n "$PREFIX-R" route add 192.168.0.1 via 198.51.100.20
+on X nft insert rule ip site input meta l4proto '{ tcp, udp }' th dport 53 accept
+for how in +notcp +tcp; do
+    refused "a question from outside, $how" on R dig +tries=1 +time=2 $how @192.168.0.1 b.example
+done
+
 # A pool that is somebody's network.
-sed 's|198.18.0.0/15|192.168.0.0/24|; s|X.sock|X-clash.sock|' "$RUN/X.toml" >"$RUN/X-clash.toml"
+sed 's|198.18.0.0/15|192.168.0.0/24|; s|X.sock|X-clash.sock|; /^listen/d' "$RUN/X.toml" >"$RUN/X-clash.toml"
 refused "a pool that is the LAN" on X "$BIN/natttd" --config "$RUN/X-clash.toml"
 matches "shares addresses with this host's network 192.168.0.0/24" "$OUTPUT" "what natttd says"
 

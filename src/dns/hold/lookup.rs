@@ -13,25 +13,28 @@ use super::{MAX_PATHS, MAX_TTL};
 /// The server that sent a reply, to be asked for the NAT record too: split-horizon DNS keeps
 /// working.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Server {
-    addr: IpAddr,
-    scope: u32,
-}
+pub struct Server(SocketAddr);
 
 impl Server {
-    /// A server whose reply came in through the interface with the index `interface`. The index
-    /// counts for link-local IPv6 addresses only (RFC 4007 §6): those mean nothing without it.
+    /// A server whose reply came from port 53 through the interface with the index `interface`. The
+    /// index counts for link-local IPv6 addresses only (RFC 4007 §6): those mean nothing without it.
     pub fn new(addr: IpAddr, interface: u32) -> Self {
-        let scoped = matches!(addr, IpAddr::V6(addr) if addr.is_unicast_link_local());
-        Self { addr, scope: if scoped { interface } else { 0 } }
+        Self(match addr {
+            IpAddr::V6(addr) if addr.is_unicast_link_local() => {
+                SocketAddrV6::new(addr, DNS_PORT, 0, interface).into()
+            }
+            addr => SocketAddr::from((addr, DNS_PORT)),
+        })
+    }
+
+    /// A server at any port.
+    pub fn at(addr: SocketAddr) -> Self {
+        Self(addr)
     }
 
     /// Where to send the question.
     pub fn socket_addr(self) -> SocketAddr {
-        match self.addr {
-            IpAddr::V4(addr) => SocketAddr::from((addr, DNS_PORT)),
-            IpAddr::V6(addr) => SocketAddrV6::new(addr, DNS_PORT, 0, self.scope).into(),
-        }
+        self.0
     }
 }
 

@@ -1,9 +1,13 @@
 //! Replies that wait for the NAT record of their name, or for the A records that emulate it:
-//! packets, answers and time in; questions, verdicts and changed packets out.
+//! replies, answers and time in; questions, decisions and changed replies out.
 //!
-//! A packet waits for `patience` at most and is then passed on as it came; its question goes on,
+//! A reply waits for `patience` at most and is then passed on as it came; its question goes on,
 //! and a late answer serves the next reply. Nothing here blocks, and every table has a cap.
+//!
+//! How a reply was captured is its *ticket*'s business: a packet that the kernel holds
+//! ([`Captured`]), or a question to the DNS proxy that has no answer yet.
 
+mod captured;
 mod change;
 mod inquiry;
 mod lookup;
@@ -12,19 +16,19 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+pub use self::captured::Captured;
 use self::change::{changed, named};
 use self::inquiry::{Inquiry, Joined, Known, Outcome};
 use self::lookup::{Answer, sound_ttl};
 pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
 use super::accept::{acceptable, acceptable_first, may_be_a_host};
-use super::packet::Packet;
 use super::{Class, FollowUp, Lack, Name, Policy, classify};
 use crate::counters::Counter;
 use crate::expiring::Expiring;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
 
-/// The most packets that wait.
+/// The most replies that wait.
 pub const MAX_WAITING: usize = 1024;
 /// The most questions that are open.
 pub const MAX_LOOKUPS: usize = 512;
@@ -51,7 +55,7 @@ const SILENCE_LIFETIME: Duration = Duration::from_secs(600);
 /// What the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The longest that a packet waits.
+    /// The longest that a reply waits.
     pub patience: Duration,
     /// The highest TTL of a mapped address in a reply, in seconds.
     pub max_mapped_ttl: u32,
@@ -92,35 +96,45 @@ pub trait Surroundings {
     fn name_of(&self, mapped: Ipv4Addr) -> Option<Name>;
 }
 
-/// A packet that the kernel holds until its verdict.
+/// A reply on its way to a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Captured {
-    /// The kernel's number of the packet.
-    pub id: u32,
-    /// Index of the interface through which it came.
-    pub interface: u32,
-    /// The whole IP packet.
-    pub octets: Vec<u8>,
+pub struct Reply<T> {
+    /// What the reply goes on by, once it is decided.
+    pub ticket: T,
+    /// The server that sent it.
+    pub server: Server,
+    /// The most octets that its client takes.
+    pub limit: usize,
+    /// The DNS message.
+    pub message: Vec<u8>,
+}
+
+impl<T> Reply<T> {
+    /// The same reply by another ticket.
+    pub fn with_ticket<U>(self, change: impl FnOnce(T) -> U) -> Reply<U> {
+        let Self { ticket, server, limit, message } = self;
+        Reply { ticket: change(ticket), server, limit, message }
+    }
 }
 
 /// What is to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
+pub enum Output<T> {
     /// Ask for records; the answer comes back through [`Hold::answer`].
     Lookup(LookupKey),
-    /// Accept the packet as it came.
+    /// Pass the reply on as it came.
     Release {
-        /// The kernel's number of the packet.
-        id: u32,
+        /// Which reply.
+        ticket: T,
         /// Why it is unchanged.
         counter: Counter,
     },
-    /// Accept the packet with these octets instead of its own.
+    /// Pass on this message instead.
     Rewritten {
-        /// The kernel's number of the packet.
-        id: u32,
-        /// The whole IP packet.
-        octets: Vec<u8>,
+        /// Which reply.
+        ticket: T,
+        /// The DNS message.
+        message: Vec<u8>,
         /// What it has become.
         counter: Counter,
     },
@@ -128,7 +142,7 @@ pub enum Output {
     Count(Counter),
 }
 
-impl Output {
+impl<T> Output<T> {
     /// The counter that goes up by one.
     pub fn counter(&self) -> Option<Counter> {
         match self {
@@ -142,35 +156,26 @@ impl Output {
 
 /// The replies that wait, the questions that are open and what is known from earlier ones.
 #[derive(Debug)]
-pub struct Hold {
+pub struct Hold<T> {
     settings: Settings,
     /// In the order of their deadlines.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<T>>,
     lookups: Expiring<LookupKey, ()>,
     answers: Expiring<LookupKey, Answer>,
     /// Unanswered questions in a row. Some servers ignore the NAT type only.
     silences: Expiring<(Server, Wanted), u8>,
-    outputs: VecDeque<Output>,
+    outputs: VecDeque<Output<T>>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    id: u32,
-    interface: u32,
-    octets: Vec<u8>,
+struct Waiting<T> {
+    reply: Reply<T>,
     about: FollowUp,
     inquiry: Inquiry,
     deadline: Time,
 }
 
-/// What a packet turns out to be.
-enum Examined {
-    Waits(Box<Waiting>),
-    /// A reply without a name for this address.
-    Nameless(Ipv4Addr, Vec<u8>),
-}
-
-impl Hold {
+impl<T> Hold<T> {
     /// Nothing waits and nothing is known.
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -183,20 +188,20 @@ impl Hold {
         }
     }
 
-    /// Takes a packet. It comes out again as [`Output::Release`] or [`Output::Rewritten`], now or
+    /// Takes a reply. It comes out again as [`Output::Release`] or [`Output::Rewritten`], now or
     /// later.
-    pub fn packet(&mut self, captured: Captured, now: Time, around: &mut impl Surroundings) {
-        let id = captured.id;
-        match self.examine(captured, now) {
-            Ok(Examined::Waits(waiting)) => self.admit(*waiting, now, around),
-            Ok(Examined::Nameless(addr, octets)) => match named(&octets, around.name_of(addr)) {
-                Ok(octets) => {
-                    let counter = Counter::DnsNamed;
-                    self.outputs.push_back(Output::Rewritten { id, octets, counter });
-                }
-                Err(counter) => self.release(id, counter),
-            },
-            Err(counter) => self.release(id, counter),
+    pub fn reply(&mut self, reply: Reply<T>, now: Time, around: &mut impl Surroundings) {
+        match classify(&reply.message, &self.settings.policy) {
+            Class::Pass(counter) => self.release(reply.ticket, counter),
+            Class::Hold(about) => {
+                let inquiry = Inquiry::new(reply.server, &about, now);
+                let deadline = now + self.settings.patience;
+                self.admit(Waiting { reply, about, inquiry, deadline }, now, around);
+            }
+            Class::Nameless(addr) => {
+                let changed = named(&reply.message, around.name_of(addr), reply.limit);
+                self.pass_on(reply.ticket, changed);
+            }
         }
     }
 
@@ -224,8 +229,8 @@ impl Hold {
         let late = self.waiting.partition_point(|waiting| waiting.deadline <= now);
         for waiting in self.waiting.drain(..late).collect::<Vec<_>>() {
             match waiting.inquiry.outcome(false) {
-                Some(outcome) => self.settle(&waiting, outcome, now, around),
-                None => self.release(waiting.id, Counter::DnsTimeout),
+                Some(outcome) => self.settle(waiting, outcome, now, around),
+                None => self.release(waiting.reply.ticket, Counter::DnsTimeout),
             }
         }
         while let Some(key) = self.lookups.pop_ended(now) {
@@ -235,52 +240,34 @@ impl Hold {
 
     /// When [`Hold::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
-        let packet = self.waiting.front().map(|waiting| waiting.deadline);
-        [packet, self.lookups.next_end()].into_iter().flatten().min()
+        let reply = self.waiting.front().map(|waiting| waiting.deadline);
+        [reply, self.lookups.next_end()].into_iter().flatten().min()
     }
 
     /// What is to be done next.
-    pub fn output(&mut self) -> Option<Output> {
+    pub fn output(&mut self) -> Option<Output<T>> {
         self.outputs.pop_front()
     }
 
-    /// The packets that wait, for another [`Hold`] to take.
-    pub fn into_waiting(self) -> Vec<Captured> {
-        let captured = |Waiting { id, interface, octets, .. }| Captured { id, interface, octets };
-        self.waiting.into_iter().map(captured).collect()
+    /// What waits, for another [`Hold`] to take.
+    pub fn into_waiting(self) -> impl Iterator<Item = T> {
+        self.waiting.into_iter().map(|waiting| waiting.reply.ticket)
     }
 
-    /// A packet that is worth waiting for, or why it is not.
-    fn examine(&self, captured: Captured, now: Time) -> Result<Examined, Counter> {
-        let Captured { id, interface, octets } = captured;
-        let packet = Packet::parse(&octets).map_err(|_| Counter::DnsMalformed)?;
-        let server = Server::new(packet.server(), interface);
-        match classify(packet.message(), &self.settings.policy) {
-            Class::Pass(counter) => Err(counter),
-            Class::Hold(about) => {
-                let inquiry = Inquiry::new(server, &about, now);
-                let deadline = now + self.settings.patience;
-                let waiting = Waiting { id, interface, octets, about, inquiry, deadline };
-                Ok(Examined::Waits(Box::new(waiting)))
-            }
-            Class::Nameless(addr) => Ok(Examined::Nameless(addr, octets)),
-        }
-    }
-
-    fn admit(&mut self, mut waiting: Waiting, now: Time, around: &mut impl Surroundings) {
+    fn admit(&mut self, mut waiting: Waiting<T>, now: Time, around: &mut impl Surroundings) {
         waiting.inquiry.fill(|key| {
             let (answer, end) = self.answers.find(key, now)?;
             Some(Known { answer: answer.clone(), end })
         });
         if let Some(outcome) = waiting.inquiry.outcome(true) {
-            return self.settle(&waiting, outcome, now, around);
+            return self.settle(waiting, outcome, now, around);
         }
         let open: Vec<LookupKey> = waiting.inquiry.open().cloned().collect();
         // Browsers ask for HTTPS records of every name: only what is being asked anyway is worth a wait.
         if waiting.about.lack == Lack::Hints
             && !open.iter().all(|key| self.lookups.find(key, now).is_some())
         {
-            return self.release(waiting.id, Counter::DnsPassed);
+            return self.release(waiting.reply.ticket, Counter::DnsPassed);
         }
         let unasked = open.iter().filter(|key| !self.ask(key, now)).count();
         waiting.inquiry.fill(|key| {
@@ -288,9 +275,9 @@ impl Hold {
             silent.then_some(Known { answer: Answer::Silent, end: now })
         });
         if let Some(outcome) = waiting.inquiry.outcome(true) {
-            self.settle(&waiting, outcome, now, around);
+            self.settle(waiting, outcome, now, around);
         } else if unasked > 0 || self.waiting.len() >= MAX_WAITING {
-            self.release(waiting.id, Counter::DnsHoldFull);
+            self.release(waiting.reply.ticket, Counter::DnsHoldFull);
         } else {
             self.outputs.push_back(Output::Count(Counter::DnsHeld));
             self.waiting.push_back(waiting);
@@ -373,7 +360,7 @@ impl Hold {
 
     /// The paths that the addresses of boxes and host make, by the same rules as those of NAT
     /// records.
-    fn joined(&mut self, waiting: &Waiting, around: &impl Surroundings) -> Option<PathSet> {
+    fn joined(&mut self, waiting: &Waiting<T>, around: &impl Surroundings) -> Option<PathSet> {
         let private_allowed = self.settings.allows_private(&waiting.about.target);
         let usable = |addr, first| match first {
             true => acceptable_first(addr, private_allowed, |addr| around.is_own(addr)).is_ok(),
@@ -384,7 +371,7 @@ impl Hold {
         PathSet::new(paths)
     }
 
-    /// Lets go of every packet that has waited for this answer only.
+    /// Lets go of every reply that has waited for this answer only.
     fn settle_waiting(
         &mut self,
         key: &LookupKey,
@@ -395,7 +382,7 @@ impl Hold {
         for mut waiting in std::mem::take(&mut self.waiting) {
             waiting.inquiry.fill(|open| (open == key).then(|| known.clone()));
             match waiting.inquiry.outcome(true) {
-                Some(outcome) => self.settle(&waiting, outcome, now, around),
+                Some(outcome) => self.settle(waiting, outcome, now, around),
                 None => self.waiting.push_back(waiting),
             }
         }
@@ -403,32 +390,40 @@ impl Hold {
 
     fn settle(
         &mut self,
-        waiting: &Waiting,
+        waiting: Waiting<T>,
         outcome: Outcome,
         now: Time,
         around: &mut impl Surroundings,
     ) {
         let emulated = matches!(outcome, Outcome::Emulated { .. });
         let (paths, end) = match outcome {
-            Outcome::Unchanged(counter) => return self.release(waiting.id, counter),
+            Outcome::Unchanged(counter) => return self.release(waiting.reply.ticket, counter),
             Outcome::Paths { paths, end } => (Some(paths), end),
-            Outcome::Emulated { end } => (self.joined(waiting, around), end),
+            Outcome::Emulated { end } => (self.joined(&waiting, around), end),
         };
-        let Some(paths) = paths else { return self.release(waiting.id, Counter::DnsNoRecord) };
+        let Waiting { reply, about, .. } = waiting;
+        let Some(paths) = paths else {
+            return self.release(reply.ticket, Counter::DnsNoRecord);
+        };
         let ttl = (end.since(now).as_secs() as u32).min(self.settings.max_mapped_ttl);
-        let asked = &waiting.about.asked;
-        let map = || around.map(asked, &paths, ttl, now);
-        match changed(&waiting.octets, &waiting.about.lack, ttl, map) {
-            Ok((octets, counter)) => {
-                self.count_many(Counter::DnsEmulated, usize::from(emulated));
-                self.outputs.push_back(Output::Rewritten { id: waiting.id, octets, counter });
+        let map = || around.map(&about.asked, &paths, ttl, now);
+        let changed = changed(&reply.message, &about.lack, ttl, reply.limit, map);
+        self.count_many(Counter::DnsEmulated, usize::from(emulated && changed.is_ok()));
+        self.pass_on(reply.ticket, changed);
+    }
+
+    /// A reply with another message, or why it has none.
+    fn pass_on(&mut self, ticket: T, changed: Result<(Vec<u8>, Counter), Counter>) {
+        match changed {
+            Ok((message, counter)) => {
+                self.outputs.push_back(Output::Rewritten { ticket, message, counter });
             }
-            Err(counter) => self.release(waiting.id, counter),
+            Err(counter) => self.release(ticket, counter),
         }
     }
 
-    fn release(&mut self, id: u32, counter: Counter) {
-        self.outputs.push_back(Output::Release { id, counter });
+    fn release(&mut self, ticket: T, counter: Counter) {
+        self.outputs.push_back(Output::Release { ticket, counter });
     }
 
     fn count_eviction(&mut self, evicted: bool) {
@@ -436,7 +431,7 @@ impl Hold {
     }
 
     fn count_many(&mut self, counter: Counter, count: usize) {
-        self.outputs.extend(std::iter::repeat_n(Output::Count(counter), count));
+        self.outputs.extend((0..count).map(|_| Output::Count(counter)));
     }
 }
 

@@ -4,6 +4,7 @@ mod emulation;
 
 use super::*;
 use crate::dns::message::{Message, Section, rtype};
+use crate::dns::packet::Packet;
 use crate::dns::testing::{self, ASKED, name, v4, v6};
 use hickory_resolver::proto::rr::RecordType;
 use proptest::prelude::*;
@@ -38,7 +39,7 @@ impl Surroundings for Table {
 
 /// A hold with a clock and a table, and what came out of it since the last look.
 struct Bench {
-    hold: Hold,
+    hold: Hold<Captured>,
     table: Table,
     now: Time,
     next_id: u32,
@@ -67,7 +68,11 @@ impl Bench {
     fn packet(&mut self, octets: Vec<u8>) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
-        self.hold.packet(Captured { id, interface: 7, octets }, self.now, &mut self.table);
+        let captured = Captured { id, interface: 7, octets };
+        match captured.into_reply(|captured| captured) {
+            Ok(reply) => self.hold.reply(reply, self.now, &mut self.table),
+            Err(captured) => self.hold.release(captured, Counter::DnsMalformed),
+        }
         id
     }
 
@@ -96,9 +101,10 @@ impl Bench {
             seen.counters.extend(output.counter());
             match output {
                 Output::Lookup(key) => seen.lookups.push(key),
-                Output::Release { id, .. } => seen.verdicts.push((id, None)),
-                Output::Rewritten { id, octets, .. } => {
-                    seen.verdicts.push((id, Some(address_in(&octets))));
+                Output::Release { ticket, .. } => seen.verdicts.push((ticket.id, None)),
+                Output::Rewritten { ticket, message, .. } => {
+                    let octets = ticket.with_message(&message).expect("it fits");
+                    seen.verdicts.push((ticket.id, Some(address_in(&octets))));
                 }
                 Output::Count(_) => {}
             }
@@ -517,10 +523,11 @@ fn what_waits_can_be_handed_on() {
     let (mut bench, mut next) = (Bench::new(), Bench::new());
     let ids = [bench.nodata(), bench.nodata_for("c.example")];
     bench.seen();
-    let waiting = bench.hold.into_waiting();
+    let waiting: Vec<_> = bench.hold.into_waiting().collect();
     assert_eq!(waiting.iter().map(|captured| captured.id).collect::<Vec<_>>(), ids);
     for captured in waiting {
-        next.hold.packet(captured, next.now, &mut next.table);
+        let reply = captured.into_reply(|captured| captured).expect("it was a reply before");
+        next.hold.reply(reply, next.now, &mut next.table);
     }
     assert_eq!(next.seen().lookups, [key("b.example"), key("c.example")]);
     next.answer(&key("b.example"), found(&[PATH], 60));
@@ -607,7 +614,7 @@ proptest! {
             }
             prop_assert!(waiting.is_empty() || bench.hold.next_deadline().is_some());
         }
-        let left: Vec<_> = bench.hold.into_waiting().iter().map(|waits| waits.id).collect();
+        let left: Vec<_> = bench.hold.into_waiting().map(|waits| waits.id).collect();
         prop_assert_eq!(left, waiting);
     }
 
@@ -635,8 +642,8 @@ impl Bench {
         let (mut packets, mut counters) = (Vec::new(), Vec::new());
         while let Some(output) = self.hold.output() {
             counters.extend(output.counter());
-            if let Output::Rewritten { octets, .. } = output {
-                packets.push(octets);
+            if let Output::Rewritten { ticket, message, .. } = output {
+                packets.push(ticket.with_message(&message).expect("it fits"));
             }
         }
         (packets, counters)

@@ -1,0 +1,226 @@
+//! From one client's question to its answer.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+
+use super::upstream::{Replied, Transport, Upstream};
+use super::{Holding, Ticket};
+use crate::counters::{Counter, Counters};
+use crate::dns::hold::{Reply, Server};
+use crate::dns::query::{Asked, Query, Unfit};
+use crate::dns::{Class, Policy, classify};
+
+/// The most questions that are open.
+pub(super) const MAX_OPEN: usize = 512;
+/// The most of them that ask the same. More are a loop: a resolver that sends us what we ask it.
+const MAX_SAME: usize = 100;
+/// What a reply may grow to; if its client takes less, it is sent to TCP.
+const NO_LIMIT: usize = 65_535;
+
+/// Answers questions.
+pub(super) struct Answers {
+    upstream: Upstream,
+    policy: Policy,
+    holding: Holding,
+    counters: Arc<Counters>,
+    open: Semaphore,
+    same: RefCell<HashMap<Asked, usize>>,
+}
+
+impl Answers {
+    pub(super) fn new(
+        upstream: Upstream,
+        policy: Policy,
+        holding: Holding,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let open = Semaphore::new(MAX_OPEN);
+        Self { upstream, policy, holding, counters, open, same: RefCell::default() }
+    }
+
+    /// The answer to what a client sent; nothing if it is none of a client's.
+    pub(super) async fn to(&self, octets: Vec<u8>, by: Transport) -> Option<Vec<u8>> {
+        let query = match Query::parse(octets) {
+            Ok(query) => Rc::new(query),
+            Err(Unfit::Refused(answer)) => {
+                self.counters.add(Counter::ProxyRefused);
+                return Some(answer);
+            }
+            Err(Unfit::Silence) => {
+                self.counters.add(Counter::ProxyRefused);
+                return None;
+            }
+        };
+        let Some(_turn) = self.turn(&query) else {
+            self.counters.add(Counter::ProxyFull);
+            return Some(query.server_failure());
+        };
+        self.counters.add(Counter::ProxyQuestions);
+        let Some(Replied { server, message }) = self.upstream.ask(&query, by).await else {
+            self.counters.add(Counter::ProxyNoAnswer);
+            return Some(query.server_failure());
+        };
+        let reply = self.with_address(Server::at(server), query.answer(message)).await;
+        Some(match by {
+            Transport::Udp => query.answer_by_udp(reply),
+            Transport::Tcp => reply,
+        })
+    }
+
+    /// Once no question is open any more.
+    pub(super) async fn all_given(&self) {
+        let _ = self.open.acquire_many(MAX_OPEN as u32).await;
+    }
+
+    /// The reply, changed if the name has a NAT record.
+    async fn with_address(&self, server: Server, reply: Vec<u8>) -> Vec<u8> {
+        if let Class::Pass(counter) = classify(&reply, &self.policy) {
+            self.counters.add(counter);
+            return reply;
+        }
+        let (ticket, decision) = oneshot::channel();
+        let ticket = Ticket(ticket);
+        let waiting = Reply { ticket, server, limit: NO_LIMIT, message: reply.clone() };
+        // The channel has room for every open question.
+        if self.holding.replies.try_send(waiting).is_ok() {
+            self.holding.wake.wake();
+        }
+        decision.await.unwrap_or(reply)
+    }
+
+    /// Room for one more question, if there is.
+    fn turn(&self, query: &Query) -> Option<Turn<'_>> {
+        let permit = self.open.try_acquire().ok()?;
+        let mut same = self.same.borrow_mut();
+        let count = same.entry(query.asked().clone()).or_default();
+        if *count >= MAX_SAME {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { asked: query.asked().clone(), same: &self.same, _permit: permit })
+    }
+}
+
+/// A question's room, until it is dropped.
+struct Turn<'a> {
+    asked: Asked,
+    same: &'a RefCell<HashMap<Asked, usize>>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut same = self.same.borrow_mut();
+        if let Some(count) = same.get_mut(&self.asked) {
+            *count -= 1;
+            if *count == 0 {
+                same.remove(&self.asked);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+
+    use tokio::runtime::Builder;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+    use crate::os::clock::Clock;
+    use crate::os::nfqueue::Wake;
+    use crate::os::proxy::OwnTraffic;
+    use crate::os::proxy::servers::Servers;
+
+    const SERVFAIL: u8 = 2;
+
+    /// A server that only listens, and a proxy that asks it.
+    fn proxy() -> (UdpSocket, Rc<Answers>, Arc<Counters>) {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let servers = Servers::new(vec![server.local_addr().expect("bound")], Vec::new());
+        let upstream = Upstream::new(servers, Arc::<OwnTraffic>::default(), Clock::start());
+        let (replies, _) = crossbeam_channel::bounded(1);
+        let holding = Holding { replies, wake: Arc::new(Wake::new().expect("an eventfd")) };
+        let counters = Arc::<Counters>::default();
+        let answers = Answers::new(upstream, Policy::default(), holding, Arc::clone(&counters));
+        (server, Rc::new(answers), counters)
+    }
+
+    fn query(name: &str) -> Vec<u8> {
+        let label = [&[name.len() as u8], name.as_bytes()].concat();
+        [&b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0"[..], &label, b"\0\0\x01\0\x01"].concat()
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        LocalSet::new().block_on(&runtime, test);
+    }
+
+    /// Asks, and goes on before there is an answer.
+    async fn ask(answers: &Rc<Answers>, name: &str) {
+        let (answers, question) = (Rc::clone(answers), query(name));
+        spawn_local(async move { answers.to(question, Transport::Udp).await });
+        yield_now().await;
+    }
+
+    fn assert_refused(answer: Option<Vec<u8>>) {
+        let answer = answer.expect("an answer at once");
+        assert_eq!((answer[3] & 0x0f, &answer[..2]), (SERVFAIL, &b"\x12\x34"[..]));
+    }
+
+    #[test]
+    fn a_question_in_circles_ends_and_others_go_on() {
+        run(async {
+            let (_server, answers, counters) = proxy();
+            for _ in 0..MAX_SAME {
+                ask(&answers, "Round").await;
+            }
+            assert_refused(answers.to(query("rOUND"), Transport::Udp).await);
+            assert_eq!(counters.value(Counter::ProxyFull), 1);
+            ask(&answers, "other").await;
+            assert_eq!(counters.value(Counter::ProxyQuestions), MAX_SAME as u64 + 1);
+        });
+    }
+
+    #[test]
+    fn no_more_questions_are_open_than_there_is_room_for() {
+        run(async {
+            let (_server, answers, _) = proxy();
+            for number in 0..MAX_OPEN {
+                ask(&answers, &format!("n{number}")).await;
+            }
+            assert_refused(answers.to(query("more"), Transport::Tcp).await);
+        });
+    }
+
+    #[test]
+    fn room_comes_back_and_who_holds_no_replies_any_more_lets_them_pass() {
+        run(async {
+            let (server, answers, counters) = proxy();
+            server.set_nonblocking(true).expect("a socket");
+            let server = tokio::net::UdpSocket::from_std(server).expect("a socket");
+            for _ in 0..3 {
+                let asked = spawn_local({
+                    let answers = Rc::clone(&answers);
+                    async move { answers.to(query("b"), Transport::Udp).await }
+                });
+                let mut buffer = [0; 512];
+                let (length, client): (usize, SocketAddr) =
+                    server.recv_from(&mut buffer).await.expect("a question");
+                // NODATA, which would wait for a NAT record.
+                buffer[2] |= 0x80;
+                server.send_to(&buffer[..length], client).await.expect("sent");
+                let answer = asked.await.expect("no panic").expect("an answer");
+                assert_eq!((&answer[..2], answer[3]), (&b"\x12\x34"[..], 0));
+            }
+            assert!(answers.same.borrow().is_empty());
+            assert_eq!(answers.open.available_permits(), MAX_OPEN);
+            assert_eq!(counters.value(Counter::ProxyNoAnswer), 0);
+        });
+    }
+}

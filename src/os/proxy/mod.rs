@@ -1,0 +1,187 @@
+//! A small DNS proxy on loopback, the second way to capture replies: for those who point resolv.conf
+//! or a per-domain route at it. Questions go on to the servers as they came; what those reply is
+//! treated as the packet filter's captures are, by the same [`Hold`](crate::dns::hold::Hold).
+//!
+//! On a thread of its own, asynchronously (RFC 7766 demands answers out of order); it ends when its
+//! [`Replies`] are dropped.
+//!
+//! ```text
+//! client ── UDP, TCP ── clients ── answer ── upstream ── UDP, TCP ── server
+//!                                     │ replies without an address
+//!                                   hold (daemon::dns)
+//! ```
+
+mod answer;
+mod framed;
+mod listen;
+mod own;
+mod servers;
+mod tcp;
+mod udp;
+mod upstream;
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::counters::Counters;
+use crate::dns::Policy;
+use crate::dns::hold::Reply;
+
+use super::clock::Clock;
+use super::nfqueue::Wake;
+
+use answer::{Answers, MAX_OPEN};
+use listen::Listener;
+pub use listen::{Listening, listen};
+pub use own::OwnTraffic;
+use servers::Servers;
+use upstream::{MAX_SOCKETS, Upstream};
+
+/// The most descriptors that the proxy uses.
+pub const DESCRIPTORS: u64 = (MAX_SOCKETS + tcp::MAX_CONNECTIONS) as u64 + 64;
+/// How long what is settled at the end may take to leave.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// What the configuration says.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where clients ask.
+    pub listen: Vec<SocketAddr>,
+    /// Who is asked; the servers of /etc/resolv.conf if there is none.
+    pub upstream: Vec<SocketAddr>,
+    /// Which replies may change.
+    pub policy: Policy,
+}
+
+/// The proxy, at its addresses.
+pub struct Proxy {
+    runtime: Runtime,
+    listeners: Vec<Listener>,
+    answers: Answers,
+    end: mpsc::Receiver<()>,
+}
+
+/// The replies that wait for a decision, for the thread that holds them.
+pub struct Replies {
+    waiting: Receiver<Reply<Ticket>>,
+    _end: mpsc::Sender<()>,
+}
+
+/// What a reply that waits goes on by. Dropping it releases the reply as it came.
+pub struct Ticket(oneshot::Sender<Vec<u8>>);
+
+/// Why there is no proxy.
+#[derive(Debug)]
+pub enum ProxyError {
+    /// An address cannot be listened at.
+    Listen(SocketAddr, io::Error),
+    /// It is no address of an interface whose hosts are served.
+    NotServed(SocketAddr),
+    /// The rest.
+    System(io::Error),
+}
+
+impl std::fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Listen(addr, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "another program listens at {addr}: write another port in `listen`, such as 5300 \
+                 (`ss -lnp sport = :{}` names the program)",
+                addr.port()
+            ),
+            Self::Listen(addr, error) => write!(f, "cannot listen at {addr}: {error}"),
+            Self::NotServed(addr) => write!(
+                f,
+                "{addr} of `listen` is no address of an interface in `serve`: natttd answers \
+                 programs on this host and the hosts that it serves, nobody else"
+            ),
+            Self::System(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl Proxy {
+    /// A proxy that serves `listening`. `wake` is used when a reply waits; what is the proxy's own is
+    /// noted in `own`.
+    pub fn new(
+        settings: Settings,
+        listening: &[Arc<Listening>],
+        own: Arc<OwnTraffic>,
+        wake: Arc<Wake>,
+        (counters, clock): (Arc<Counters>, Clock),
+    ) -> Result<(Self, Replies), ProxyError> {
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(ProxyError::System)?;
+        let listeners = {
+            let _context = runtime.enter();
+            let listeners = listening.iter().map(|listening| listening.listener());
+            listeners.collect::<Result<_, _>>().map_err(ProxyError::System)?
+        };
+        let (replies, waiting) = crossbeam_channel::bounded(MAX_OPEN);
+        let (sender, end) = mpsc::channel(1);
+        let servers = Servers::new(settings.upstream, settings.listen);
+        if servers.none_yet() {
+            log::warn!(
+                "the DNS proxy knows no server to ask: /etc/resolv.conf names none but natttd itself; \
+                 write `upstream = [\"ADDRESS\"]` under [client]"
+            );
+        }
+        let upstream = Upstream::new(servers, own, clock);
+        let holding = Holding { replies, wake };
+        let answers = Answers::new(upstream, settings.policy, holding, counters);
+        Ok((Self { runtime, listeners, answers, end }, Replies { waiting, _end: sender }))
+    }
+
+    /// Serves until the [`Replies`] are dropped.
+    pub fn run(self) {
+        let Self { runtime, listeners, answers, mut end } = self;
+        let answers = Rc::new(answers);
+        LocalSet::new().block_on(&runtime, async move {
+            let connections = tcp::connections();
+            for Listener { udp, tcp } in listeners {
+                spawn_local(udp::serve(udp, Rc::clone(&answers)));
+                spawn_local(tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections)));
+            }
+            // Nothing is ever sent.
+            end.recv().await;
+            let _ = tokio::time::timeout(FAREWELL, answers.all_given()).await;
+        });
+    }
+}
+
+impl Replies {
+    /// Those that came since the last look.
+    pub fn waiting(&self) -> impl Iterator<Item = Reply<Ticket>> + '_ {
+        self.waiting.try_iter()
+    }
+}
+
+impl Ticket {
+    /// The reply goes on as it came.
+    pub fn release(self) {
+        drop(self);
+    }
+
+    /// This message goes on instead.
+    pub fn change(self, message: Vec<u8>) {
+        // The client may be gone.
+        let _ = self.0.send(message);
+    }
+}
+
+/// The way to the thread that holds replies.
+struct Holding {
+    replies: Sender<Reply<Ticket>>,
+    wake: Arc<Wake>,
+}
