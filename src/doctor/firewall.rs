@@ -285,6 +285,9 @@ mod tests {
         };
         assert!(fix(":ufw-before-forward - [0:0]").contains("-A ufw-before-forward -m connmark"));
         assert!(fix(":DOCKER-USER - [0:0]").contains("-I DOCKER-USER"));
+        let mut client = testing::client();
+        client.iptables = saved(["ACCEPT", "DROP", "DROP"], ":ufw-before-output - [0:0]");
+        assert_eq!(found(&client, "firewall-drops").fix, "run `ufw allow out 100/udp`");
         let mut facts = testing::gateway();
         let nft = |table: &str| {
             Ok(format!(
@@ -296,7 +299,7 @@ mod tests {
         let fix = found(&facts, "firewall-drops").fix;
         assert!(fix.contains("nft insert rule inet site fwd ct mark and 0x04000000 != 0 accept"));
         facts.nft = nft("firewalld");
-        assert!(found(&facts, "firewall-drops").fix.contains("firewall-cmd"));
+        assert!(found(&facts, "firewall-drops").fix.contains("firewalld-policy.xml"));
         facts.nft = nft("nattt");
         lacks(&facts, "firewall-drops");
     }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # fail2ban at B, with its nftables action, bans a client's real address that misbehaved through the tunnel, and no
-# other client. At Y its iptables action for FORWARD does the same for B; one for INPUT does not.
+# other client. At Y its actions for FORWARD do the same for B; one for INPUT does not.
 . "$(dirname "$0")/lib.sh"
 . "$TESTS/system/firewalls.sh"
 needs fail2ban-server fail2ban-client
@@ -66,9 +66,14 @@ matches '-A INPUT .*f2b-server' "$(on Y iptables -S)" "where Y bans"
 same "This is B." "$(fetch A b.example/)" "the page for A, whom Y bans in INPUT: tunnels are forwarded"
 stop Y fail2ban
 rm -rf "$RUN/Y-fail2ban"
-fail2ban_on Y 'iptables-allports[name=server, chain=FORWARD, blocktype=DROP]' "$(log B server)"
-misbehaves A
-shut_out "at Y"
-same "This is C." "$(fetch W 203.0.113.1:5555/)" "Y's port forward meanwhile"
-fail2ban Y set server unbanip 198.51.100.10 >/dev/null
-same "This is B." "$(fetch A b.example/)" "the page for A after Y's ban"
+for action in 'iptables-allports[name=server, chain=FORWARD, blocktype=DROP]' \
+    'nftables[type=allports, name=server, protocol=tcp, chain_hook=forward, blocktype=drop]'; do
+    fail2ban_on Y "$action" "$(log B server)"
+    misbehaves A
+    shut_out "by Y's $action"
+    same "This is C." "$(fetch W 203.0.113.1:5555/)" "Y's port forward meanwhile"
+    fail2ban Y set server unbanip 198.51.100.10 >/dev/null
+    same "This is B." "$(fetch A b.example/)" "the page for A after its ban by Y"
+    stop Y fail2ban
+    rm -rf "$RUN/Y-fail2ban"
+done

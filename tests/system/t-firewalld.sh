@@ -29,6 +29,7 @@ firewall_cmd Y -q --reload
 repaired Y
 content Y
 same "This is B." "$(fetch A b.example/)" "the page with the policy alone"
+same "This is B." "$(fetch W 192.168.0.2/)" "B without a tunnel, which the policy alone lets in"
 cp "$PACKAGING/firewall/firewalld-direct.xml" "$RUN/Y-firewalld/direct.xml"
 firewall_cmd Y -q --reload
 for node in A Y; do repaired $node; done

@@ -153,7 +153,7 @@ B
 
 run() {
   local out status ended=0 root=${VM_ROOT:-/} modules=$VM_DIR/image/lib/modules
-  ready || die "not set up by this script yet: $0 setup"
+  ready || die "not set up by this script yet: VM_KERNEL=${VM_KERNEL:-} $0 setup"
   out=${VM_OUT:-$(mktemp -d)}
   rm -f "$out/.status"
   guest_script "$@" >"$out/.init"
