@@ -9,6 +9,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 CARGO=${CARGO:-$(tests/cargo.sh)}
 export CARGO
+# Where setup puts what cargo builds.
+export PATH="$PWD/target/tools/bin:$PATH"
 LOG=$(mktemp /tmp/nattt-log-XXXX)
 trap 'rm -f "$LOG"' EXIT
 passed=0 failed=0 skipped=0
@@ -29,7 +31,7 @@ quick() {
     if_installed clippy check "clippy" "$CARGO" clippy --all-targets -- -D warnings
     cargo_tests
     check rustdoc env RUSTDOCFLAGS="-D warnings" "$CARGO" doc --no-deps --lib
-    if_installed deny check "cargo-deny" "$CARGO" deny check
+    if_installed deny check "cargo-deny" "$CARGO" deny check bans licenses sources
 }
 
 system() {
@@ -41,18 +43,18 @@ system() {
 
 # Every script beside vm.sh runs as root in a kernel of its own: Debian 12's, and the newer one it offers.
 vm() {
-    vm_with "" rules topologies tunnel
     # Python is slow there: firewalld alone takes minutes.
-    vm_with linux-image-6.12-amd64 rules topologies tunnel firewalls
+    vm_with "" firewalls
+    vm_with linux-image-6.12-amd64 ""
 }
 
-# vm_with PACKAGE TEST...: a kernel's package. Where it is not to be had, its tests are skipped.
+# vm_with PACKAGE LEFT-OUT: a kernel's package, and a test. Where it is not to be had, its tests are skipped.
 vm_with() {
     local name which=${1#linux-image-}
     which=${which%-amd64}
     check "vm${which:+-$which}-setup" env VM_KERNEL="$1" tests/vm/vm.sh setup
     [ "$outcome" = ok ] || return 0
-    for name in "${@:2}"; do
+    for name in $(names tests/vm | grep -vx -e vm -e "$2"); do
         check "vm${which:+-$which}-$name" env VM_KERNEL="$1" VM_TIMEOUT=900 VM_ENV=NATTT \
             NATTT="$PWD/target/release/nattt" tests/vm/vm.sh run "tests/vm/$name.sh"
     done

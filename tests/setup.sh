@@ -9,15 +9,16 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     bind9 bind9-dnsutils dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
     curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
-    ufw firewalld dbus docker.io fail2ban
+    ufw firewalld docker.io fail2ban
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
+    prometheus chromium golang-go openjdk-17-jdk-headless musl-tools dbus-daemon
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
     debhelper dpkg-dev lintian apt-utils gpg gpg-agent debootstrap systemd"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
 declare -A SERVICES=([bind9]=named [docker.io]="docker.socket docker containerd" [fail2ban]=fail2ban
-    [firewalld]=firewalld [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns
+    [firewalld]=firewalld [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns [prometheus]=prometheus
     [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [ufw]=ufw [unbound]=unbound)
 
 main() {
@@ -31,6 +32,15 @@ main() {
     fi
     tests/cargo.sh >/dev/null
     unpack systemd-resolved resolved/lib/systemd/systemd-resolved
+    cargo_deny
+}
+
+# The licences of crates are looked at by a crate that Debian has no package of.
+cargo_deny() {
+    [ ! -x target/tools/bin/cargo-deny ] || return 0
+    echo "setup: building cargo-deny"
+    "$(tests/cargo.sh)" install -q --locked --root target/tools cargo-deny@^0.20 ||
+        echo "setup: cargo-deny cannot be built; its check is skipped"
 }
 
 # unpack PACKAGE FILE: into target, where a package would take over the machine if it were installed:
