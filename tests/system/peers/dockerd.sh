@@ -16,7 +16,9 @@ for controller in cpu cpuacct cpuset memory devices freezer blkio pids; do
 done
 # A kernel that has given all of them to the second version.
 [ -n "$(ls /sys/fs/cgroup)" ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
-dockerd --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" --host "unix://$1/docker.sock" \
-    --storage-driver vfs &
+# Else it would write a key into /etc/docker.
+printf '{"deprecated-key-path": "%s/key.json"}\n' "$1" >"$1/daemon.json"
+dockerd --config-file "$1/daemon.json" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid" \
+    --host "unix://$1/docker.sock" --storage-driver vfs &
 trap 'kill $!; wait $!' TERM
 wait $!
