@@ -27,9 +27,9 @@ pub struct Roles {
 
 impl Roles {
     /// The roles that the configuration names, without flows. The client's needs mapped addresses.
-    pub fn new(config: &Config, network: &Network, mappings: Option<Mappings>) -> Self {
+    pub fn new(config: &Config, network: &Network, mappings: Option<Arc<Mappings>>) -> Self {
         let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
-            Client::new(client_settings(client), network.clone(), Arc::new(mappings))
+            Client::new(client_settings(client), network.clone(), mappings)
         });
         let gateway = config
             .gateway

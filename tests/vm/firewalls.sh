@@ -1,6 +1,6 @@
 #!/bin/bash
 # vm.sh run tests/vm/firewalls.sh: nft's rules beside other firewalls on a stock kernel, whose tables no
-# foreign reload touches. The tests are those of tests/system, in one boot. ONLY="docker ufw" picks others
+# foreign reload touches. The tests are those of tests/system, in one boot. ONLY="ufw" picks others
 # than the one that `make test` has time for.
 set -uo pipefail
 system=$(cd "$(dirname "$0")/../system" && pwd)
