@@ -9,7 +9,7 @@
 #
 # VM_BOOT=1 boots systemd, with the services of its root, and runs CMD once it has started them.
 #
-# VM_KERNEL   Debian's package of the kernel, or the one that depends on it (linux-image-amd64)
+# VM_KERNEL   Debian's package that depends on the kernel's own (linux-image-amd64)
 # VM_DIR      where kernel and initramfs are kept   (/var/tmp/nattt-vm, or .../nattt-vm-VM_KERNEL)
 # VM_ENV      names of variables to pass on
 # VM_TIMEOUT  seconds until the guest is killed     (300)
