@@ -9,6 +9,7 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     bind9 bind9-dnsutils dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
     curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
+    ufw firewalld docker.io fail2ban
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
     prometheus chromium golang-go openjdk-17-jdk-headless musl-tools dbus-daemon
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
@@ -16,8 +17,9 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
-declare -A SERVICES=([bind9]=named [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns [prometheus]=prometheus
-    [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [unbound]=unbound)
+declare -A SERVICES=([bind9]=named [docker.io]="docker.socket docker containerd" [fail2ban]=fail2ban
+    [firewalld]=firewalld [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns [prometheus]=prometheus
+    [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [ufw]=ufw [unbound]=unbound)
 
 main() {
     local missing

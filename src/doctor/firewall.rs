@@ -149,36 +149,56 @@ fn inside(facts: &Facts, prefix: Ipv4Net) -> Option<String> {
     facts.addresses.iter().find(attached).map(|(name, _)| name.clone())
 }
 
-/// How the chain's keeper is told to accept marked connections.
+/// How the chain's keeper is told to accept marked connections; docs/firewalls.md names the test of each.
 fn remedy(ruleset: &Ruleset, chain: &Chain, mark: Mark) -> String {
-    let marked = format!("-m connmark --mark {mark}/{mark} -j ACCEPT");
     match chain.language {
-        Language::Iptables if ruleset.has_chain("ufw-") => {
-            let before = format!("ufw-before-{}", chain.name.to_ascii_lowercase());
-            format!(
-                "add the line `-A {before} {marked}` to /etc/ufw/before.rules, before its COMMIT, and \
-                 run `ufw reload`"
-            )
+        Language::Iptables if chain.name.starts_with("ufw-") || ruleset.has_chain("ufw-") => {
+            ufw(chain, mark)
         }
         Language::Iptables if chain.name == "FORWARD" && ruleset.has_chain("DOCKER-USER") => {
-            format!("run `iptables -I DOCKER-USER {marked}`, and at every boot")
+            format!("run `iptables -I DOCKER-USER {}`, and at every boot", accept(mark))
         }
         Language::Iptables => {
             let (table, name) = (&chain.table, &chain.name);
-            format!("run `iptables -t {table} -I {name} {marked}`, and at every boot")
+            format!("run `iptables -t {table} -I {name} {}`, and at every boot", accept(mark))
         }
-        Language::Nft if chain.table.ends_with(" firewalld") => {
-            "let firewalld pass it: a policy from \
-            the zone where tunnels arrive to the inside's with the target ACCEPT \
-            (`firewall-cmd --permanent --new-policy nattt`, then its ingress and egress zone)"
-                .into()
-        }
+        Language::Nft if chain.table.ends_with(" firewalld") => firewalld(chain),
         Language::Nft => format!(
             "run `nft insert rule {} {} ct mark and {mark} != 0 accept`, and write it into \
              /etc/nftables.conf",
             chain.table, chain.name
         ),
     }
+}
+
+/// A rule of iptables, its chain apart.
+fn accept(mark: Mark) -> String {
+    format!("-m connmark --mark {mark}/{mark} -j ACCEPT")
+}
+
+fn ufw(chain: &Chain, mark: Mark) -> String {
+    if chain.name == "OUTPUT" {
+        return format!("run `ufw allow out {TUNNEL_PORT}/udp`");
+    }
+    let before = format!("ufw-before-{}", chain.name.to_ascii_lowercase());
+    format!(
+        "add the line `-A {before} {}` to /etc/ufw/before.rules, before its COMMIT, and run \
+         `ufw reload`",
+        accept(mark)
+    )
+}
+
+/// Its rules cannot ask for a mark, and what another table accepts, it still drops.
+fn firewalld(chain: &Chain) -> String {
+    if chain.name.contains("INPUT") {
+        return "open the exported service in the zone where tunnels arrive, as in `firewall-cmd \
+                --permanent --zone=external --add-service=http`, and run `firewall-cmd --reload`"
+            .into();
+    }
+    "copy firewalld-policy.xml of /usr/share/doc/nattt/examples/firewall to \
+     /etc/firewalld/policies/nattt.xml, write the zones of your interfaces into it, and run \
+     `firewall-cmd --reload`; firewalld-direct.xml beside it keeps out what came through no tunnel"
+        .into()
 }
 
 #[cfg(test)]
@@ -265,6 +285,9 @@ mod tests {
         };
         assert!(fix(":ufw-before-forward - [0:0]").contains("-A ufw-before-forward -m connmark"));
         assert!(fix(":DOCKER-USER - [0:0]").contains("-I DOCKER-USER"));
+        let mut client = testing::client();
+        client.iptables = saved(["ACCEPT", "DROP", "DROP"], ":ufw-before-output - [0:0]");
+        assert_eq!(found(&client, "firewall-drops").fix, "run `ufw allow out 100/udp`");
         let mut facts = testing::gateway();
         let nft = |table: &str| {
             Ok(format!(
@@ -276,7 +299,7 @@ mod tests {
         let fix = found(&facts, "firewall-drops").fix;
         assert!(fix.contains("nft insert rule inet site fwd ct mark and 0x04000000 != 0 accept"));
         facts.nft = nft("firewalld");
-        assert!(found(&facts, "firewall-drops").fix.contains("firewall-cmd"));
+        assert!(found(&facts, "firewall-drops").fix.contains("firewalld-policy.xml"));
         facts.nft = nft("nattt");
         lacks(&facts, "firewall-drops");
     }

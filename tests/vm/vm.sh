@@ -9,14 +9,15 @@
 #
 # VM_BOOT=1 boots systemd, with the services of its root, and runs CMD once it has started them.
 #
-# VM_DIR      where kernel and initramfs are kept   (/var/tmp/nattt-vm)
+# VM_KERNEL   Debian's package that depends on the kernel's own (linux-image-amd64)
+# VM_DIR      where kernel and initramfs are kept   (/var/tmp/nattt-vm, or .../nattt-vm-VM_KERNEL)
 # VM_ENV      names of variables to pass on
 # VM_TIMEOUT  seconds until the guest is killed     (300)
 # VM_MEM      MiB (1024)      VM_SMP  CPUs (2)
 # VM_ROOT     what the guest sees as / (/)
 set -euo pipefail
 
-VM_DIR=${VM_DIR:-/var/tmp/nattt-vm}
+VM_DIR=${VM_DIR:-/var/tmp/nattt-vm${VM_KERNEL:+-$VM_KERNEL}}
 # Modules loaded at boot, in addition to those of the root file system.
 MODULES="nf_tables nft_queue nfnetlink_queue nft_ct nft_masq nft_nat nft_redir nft_fib_inet
  nft_chain_nat nft_objref nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
@@ -46,8 +47,9 @@ setup() {
 
 fetch_kernel() (
   cd "$VM_DIR"
-  package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image/ { print $2; exit }')
-  [ -n "$package" ] || die "apt knows no linux-image-amd64: apt-get update"
+  meta=${VM_KERNEL:-linux-image-amd64}
+  package=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
+  [ -n "$package" ] || { echo "skip: apt knows no $meta" >&2; exit 77; }
   rm -rf image "$package"_*.deb
   apt-get -q download "$package"
   dpkg -x "$package"_*.deb image
@@ -151,7 +153,7 @@ B
 
 run() {
   local out status ended=0 root=${VM_ROOT:-/} modules=$VM_DIR/image/lib/modules
-  ready || die "not set up by this script yet: $0 setup"
+  ready || die "not set up by this script yet: VM_KERNEL=${VM_KERNEL:-} $0 setup"
   out=${VM_OUT:-$(mktemp -d)}
   rm -f "$out/.status"
   guest_script "$@" >"$out/.init"
