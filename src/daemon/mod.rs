@@ -275,11 +275,11 @@ impl Shared {
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { network, counters, clock, stop, .. } = self.clone();
+        let Self { roles, counters, clock, stop, .. } = self.clone();
         let handover = Arc::<dns::Handover>::default();
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
-        let (number, around) = (holder.number(), dns::Around { mappings, network });
+        let (number, around) = (holder.number(), dns::Around { mappings, roles });
         let holder = dns::Holder {
             queue: holder,
             lookups,

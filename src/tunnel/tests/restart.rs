@@ -33,6 +33,7 @@ impl Peer {
             keepalive: SLACK,
             max_flows: 1000,
             max_flows_per_host: 9,
+            gateway: None,
         };
         let client = Client::new(settings, world.clone(), std::sync::Arc::clone(&mappings));
         for flow in flows {
@@ -114,7 +115,13 @@ fn flows_whose_time_is_over_or_whose_port_is_gone_are_not_restored() {
     a.send(udp(b, to, b"x"), START).expect("sent");
     let flow = a.client.saved().remove(0);
     let fresh = Client::new(
-        client::Settings { mtu: 1500, keepalive: SLACK, max_flows: 10, max_flows_per_host: 9 },
+        client::Settings {
+            mtu: 1500,
+            keepalive: SLACK,
+            max_flows: 10,
+            max_flows_per_host: 9,
+            gateway: None,
+        },
         a.world.clone(),
         std::sync::Arc::clone(&a.mappings),
     );
