@@ -2,7 +2,7 @@
 
 CARGO = $(shell tests/cargo.sh)
 
-.PHONY: help setup build demo test quick system vm package deb apt-repo bench clean root
+.PHONY: help setup build demo test quick system vm package deb apt-repo bench bench-dns clean root
 
 help:
 	@echo 'make setup    install what is missing on Debian 12 (root)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make vm       what needs a kernel of its own, in qemu (root)'
 	@echo 'make package  builds the Debian package; installs, boots, removes it (root)'
 	@echo 'make bench    throughput against plain forwarding and VXLAN (root)'
+	@echo 'make bench-dns what natttd adds to the time of DNS answers (root)'
 	@echo 'make clean    remove what was built'
 
 setup:
@@ -51,6 +52,9 @@ apt-repo: deb
 
 bench: root setup build
 	@tests/bench.sh
+
+bench-dns: root setup build
+	@tests/bench/dns.sh
 
 clean:
 	rm -rf target

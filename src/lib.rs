@@ -7,11 +7,12 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`] |
+//! | pure | [`time`], [`counters`], [`path`], [`wire`], `expiring`, [`dns`], [`record`], [`mapping`], [`tunnel`], [`config`], [`rules`], [`control`], [`doctor`], [`explain`], [`metrics`] |
 //! | kernel and OS | [`os`] |
 //! | threads | [`daemon`] |
 //! | the `nattt` command | [`cli`] |
 
+pub mod bugreport;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -22,8 +23,10 @@ pub mod doctor;
 mod expiring;
 pub mod explain;
 pub mod mapping;
+pub mod metrics;
 pub mod os;
 pub mod path;
+pub mod probe;
 pub mod record;
 pub mod rules;
 pub mod time;

@@ -25,31 +25,65 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tunnel", &["config", "counters", "mapping", "path", "time", "wire"]),
     ("doctor", &["config", "control", "path", "rules"]),
     ("explain", &["control", "path"]),
+    ("metrics", &["control", "doctor"]),
+    ("probe", &["path", "wire"]),
+    ("bugreport", &["rules"]),
     // The kernel and the OS, for the pure modules' data types and traits.
     (
         "os",
         &[
-            "config", "control", "dns", "doctor", "explain", "path", "record", "rules", "time",
-            "tunnel", "wire",
+            "config", "control", "dns", "doctor", "explain", "metrics", "path", "probe", "record",
+            "rules", "time", "tunnel", "wire",
         ],
     ),
     // Threads; the `nattt` command; the two binaries (which say `nattt::`).
     (
         "daemon",
         &[
-            "config", "control", "counters", "dns", "doctor", "mapping", "os", "path", "rules",
-            "time", "tunnel", "wire",
+            "config", "control", "counters", "dns", "doctor", "mapping", "metrics", "os", "path",
+            "rules", "time", "tunnel", "wire",
         ],
     ),
-    ("cli", &["config", "control", "dns", "doctor", "explain", "os", "path", "record", "rules"]),
+    (
+        "cli",
+        &[
+            "bugreport",
+            "config",
+            "control",
+            "dns",
+            "doctor",
+            "explain",
+            "metrics",
+            "os",
+            "path",
+            "probe",
+            "record",
+            "rules",
+        ],
+    ),
     ("bin", &["cli", "config", "daemon"]),
     ("lib", &[]),
 ];
 
 /// Modules that never touch the world.
 const PURE: &[&str] = &[
-    "time", "counters", "path", "wire", "expiring", "config", "mapping", "dns", "record", "rules",
-    "control", "tunnel", "doctor", "explain",
+    "time",
+    "counters",
+    "path",
+    "wire",
+    "expiring",
+    "config",
+    "mapping",
+    "dns",
+    "record",
+    "rules",
+    "control",
+    "tunnel",
+    "doctor",
+    "explain",
+    "metrics",
+    "probe",
+    "bugreport",
 ];
 
 /// What pure modules do not mention: a path's beginning, or a name anywhere in it. `include_str!` is
@@ -98,9 +132,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("resolv_conf", &["os"]),
     ("rustix", &["daemon", "os"]),
     ("sd_notify", &["daemon"]),
-    ("serde", &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "record"]),
-    ("serde_json", &["control", "doctor", "mapping", "record"]),
-    ("signal_hook", &["daemon"]),
+    (
+        "serde",
+        &["cli", "config", "control", "dns", "doctor", "explain", "mapping", "probe", "record"],
+    ),
+    ("serde_json", &["bugreport", "control", "doctor", "mapping", "record"]),
+    ("signal_hook", &["daemon", "os"]),
     ("tokio", &["os"]),
     ("toml", &["config"]),
 ];

@@ -9,6 +9,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 CARGO=${CARGO:-$(tests/cargo.sh)}
 export CARGO
+# Where setup puts what cargo builds.
+export PATH="$PWD/target/tools/bin:$PATH"
 LOG=$(mktemp /tmp/nattt-log-XXXX)
 trap 'rm -f "$LOG"' EXIT
 passed=0 failed=0 skipped=0
@@ -29,7 +31,7 @@ quick() {
     if_installed clippy check "clippy" "$CARGO" clippy --all-targets -- -D warnings
     cargo_tests
     check rustdoc env RUSTDOCFLAGS="-D warnings" "$CARGO" doc --no-deps --lib
-    if_installed deny check "cargo-deny" "$CARGO" deny check
+    if_installed deny check "cargo-deny" "$CARGO" deny check bans licenses sources
 }
 
 system() {

@@ -10,14 +10,16 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     curl netcat-openbsd socat iputils-ping tcpdump iperf3
     python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
-    caddy chromium libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind
+    prometheus chromium golang-go openjdk-17-jdk-headless musl-tools dbus-daemon
+    caddy libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
     debhelper dpkg-dev lintian apt-utils gpg gpg-agent debootstrap systemd"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
 declare -A SERVICES=([bind9]=named [caddy]=caddy [knot]=knot [nsd]=nsd [openssh-server]=ssh
-    [nfs-ganesha]="nfs-ganesha nfs-ganesha-lock" [pdns-server]=pdns [rpcbind]="rpcbind.service rpcbind.socket"
+    [nfs-ganesha]="nfs-ganesha nfs-ganesha-lock" [pdns-server]=pdns [prometheus]=prometheus
+    [rpcbind]="rpcbind.service rpcbind.socket"
     [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [unbound]=unbound)
 
 main() {
@@ -31,6 +33,15 @@ main() {
     fi
     tests/cargo.sh >/dev/null
     unpack systemd-resolved resolved/lib/systemd/systemd-resolved
+    cargo_deny
+}
+
+# The licences of crates are looked at by a crate that Debian has no package of.
+cargo_deny() {
+    [ ! -x target/tools/bin/cargo-deny ] || return 0
+    echo "setup: building cargo-deny"
+    "$(tests/cargo.sh)" install -q --locked --root target/tools cargo-deny@^0.20 ||
+        echo "setup: cargo-deny cannot be built; its check is skipped"
 }
 
 # unpack PACKAGE FILE: into target, where a package would take over the machine if it were installed:

@@ -81,6 +81,7 @@ fn meaning(config: &Config) -> Vec<(&'static str, String)> {
     facts.push(("Firewall", format!("{}, mark {}", config.firewall, config.mark)));
     facts.push(("State", config.daemon.state_dir.display().to_string()));
     facts.push(("Control", config.daemon.control_socket.display().to_string()));
+    facts.extend(config.metrics.map(|listen| ("Metrics", format!("http://{listen}/metrics"))));
     facts
 }
 

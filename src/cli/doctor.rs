@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::source;
 use super::table::escape;
 use super::{Done, FAILED, Global};
-use crate::config::INSTALLED_PATH;
+use crate::config::{Config, INSTALLED_PATH};
 use crate::control::pretty;
 use crate::doctor::{self, Finding, Severity};
 use crate::os::control::DEFAULT_PATH;
@@ -25,11 +25,15 @@ pub(super) struct DoctorArgs {
 /// Looks, judges and reports.
 pub(super) fn run(args: &DoctorArgs, global: &Global) -> Done {
     let config = source::named(&args.config);
-    // A socket that is named goes before the configuration's.
+    let socket = socket(&config, global);
+    report(&doctor::examine(&facts::gather(config, &socket)), global.json)
+}
+
+/// The daemon's socket. One that is named goes before the configuration's.
+pub(super) fn socket(config: &Result<Config, String>, global: &Global) -> PathBuf {
     let configured = config.as_ref().ok().map(|config| config.daemon.control_socket.clone());
     let named = global.socket != Path::new(DEFAULT_PATH);
-    let socket = configured.filter(|_| !named).unwrap_or_else(|| global.socket.clone());
-    report(&doctor::examine(&facts::gather(config, &socket)), global.json)
+    configured.filter(|_| !named).unwrap_or_else(|| global.socket.clone())
 }
 
 fn report(findings: &[Finding], json: bool) -> Done {
@@ -43,7 +47,8 @@ struct Report<'a> {
     findings: &'a [Finding],
 }
 
-fn render(findings: &[Finding]) -> String {
+/// Two lines a finding, and a summary.
+pub(super) fn render(findings: &[Finding]) -> String {
     let one = |finding: &Finding| {
         let name = name(finding.severity);
         format!(

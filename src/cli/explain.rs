@@ -58,11 +58,11 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
     Ok(Done { text, status })
 }
 
-fn failed(message: String) -> Failure {
+pub(super) fn failed(message: String) -> Failure {
     Failure { status: FAILED, message }
 }
 
-fn known(global: &Global, subject: Subject) -> Result<Explanation, AskError> {
+pub(super) fn known(global: &Global, subject: Subject) -> Result<Explanation, AskError> {
     match ask(&global.socket, &Request::Explain(subject))? {
         Reply::Explanation(explanation) => Ok(*explanation),
         _ => Err(AskError::Refused("it answered another question".into())),
@@ -164,7 +164,7 @@ fn shown(known: &Explanation) -> String {
     text
 }
 
-fn sentence(conclusion: Conclusion) -> &'static str {
+pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",

@@ -88,7 +88,7 @@ fn measures(flow: &Flow) -> [String; 3] {
     [traffic(flow.to_host), traffic(flow.to_client), format!("{idle}/{expires}")]
 }
 
-fn traffic(traffic: Traffic) -> String {
+pub(super) fn traffic(traffic: Traffic) -> String {
     format!("{} ({})", traffic.packets, units::octets(traffic.octets))
 }
 

@@ -1,18 +1,23 @@
 //! The `nattt` command.
 
+mod bugreport;
 mod check;
 mod completion;
 mod counters;
 mod doctor;
+mod events;
 mod explain;
 mod flows;
 mod mappings;
 mod metrics;
+mod ping;
+mod probe;
 mod record;
 mod rules;
 mod source;
 mod status;
 mod table;
+mod target;
 mod units;
 mod watch;
 
@@ -68,6 +73,16 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Say everything about one name: what the DNS answers, and what natttd makes of it
     Explain(explain::ExplainArgs),
+    /// Find out from outside whether a host behind NAT boxes is reached, and by what
+    Probe(probe::ProbeArgs),
+    /// Show every NAT box on the way to a host, and which one fails
+    Trace(probe::ProbeArgs),
+    /// Ping a host through its tunnel, as ping(8) does
+    Ping(ping::PingArgs),
+    /// Tell what happens in natttd, as it happens
+    Events,
+    /// Write down what a developer asks for first, without keys and without who talks to whom
+    Bugreport(bugreport::BugreportArgs),
     /// Print status and counters in Prometheus' text format
     Metrics,
     /// Print what a shell needs to complete this command
@@ -104,6 +119,11 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
         Command::Explain(args) => explain::run(args, &cli.global),
+        Command::Probe(args) => probe::run(args, &cli.global, probe::Show::Host),
+        Command::Trace(args) => probe::run(args, &cli.global, probe::Show::Levels),
+        Command::Ping(args) => ping::run(args, &cli.global),
+        Command::Events => events::run(&cli.global),
+        Command::Bugreport(args) => bugreport::run(args, &cli.global),
         Command::Metrics => metrics::run(&cli.global),
         Command::Completion(args) => Ok(completion::run(args)),
         Command::Record(args) => record::run(args, cli.global.json).map(Done::well),

@@ -40,7 +40,7 @@ fn roles(roles: &[Role]) -> String {
     }
 }
 
-fn rules(rules: &RulesStatus) -> String {
+pub(super) fn rules(rules: &RulesStatus) -> String {
     let expected = &rules.expected;
     match rules.state {
         RulesState::Loaded => format!("loaded ({expected})"),

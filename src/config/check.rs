@@ -36,9 +36,12 @@ pub(super) fn config(text: &str, raw: raw::Config) -> Result<Config, ConfigError
     let source = Source(text);
     let gateway = raw.gateway.map(|gateway| source.gateway(gateway)).transpose()?;
     let arrivals: Vec<&String> = gateway.iter().flat_map(Gateway::arrivals).collect();
+    let client = raw.client.map(|client| source.client(client, &arrivals)).transpose()?;
+    let pool = client.as_ref().map(|client| client.pool);
     Ok(Config {
-        client: raw.client.map(|client| source.client(client, &arrivals)).transpose()?,
+        client,
         gateway,
+        metrics: raw.metrics.map(|metrics| source.metrics(metrics, pool)).transpose()?,
         queues: source.queues(&raw.queues)?,
         mark: source.mark(raw.mark)?,
         firewall: source.firewall(raw.firewall)?,

@@ -8,12 +8,14 @@ mod check;
 mod emulation;
 mod error;
 mod export;
+mod metrics;
 mod raw;
 
 pub use error::ConfigError;
 pub use export::Export;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -43,6 +45,8 @@ pub struct Config {
     pub firewall: Flavour,
     /// Places in the file system.
     pub daemon: Daemon,
+    /// Where metrics are served by HTTP; nowhere unless that is configured.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// The client role.

@@ -23,6 +23,7 @@ pub(super) struct Config {
     pub(super) queues: Queues,
     #[serde(default)]
     pub(super) daemon: Daemon,
+    pub(super) metrics: Option<Spanned<Metrics>>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +66,13 @@ pub(super) struct Gateway {
     pub(super) mtu: Int,
     pub(super) max_flows: Int,
     pub(super) max_flows_per_source: Int,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Metrics {
+    pub(super) listen: Text,
+    pub(super) other_hosts: Option<bool>,
 }
 
 #[derive(Deserialize, Default)]

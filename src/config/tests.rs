@@ -5,6 +5,7 @@ fn refusal(text: &str) -> String {
     Config::parse(text).expect_err(text).to_string()
 }
 
+const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:9810\"\n";
 const GATEWAY: &str = "[gateway]\noutside = [\"eth0\"]\nexports = [\"192.168.0.0/24\"]\n";
 
 #[test]
@@ -30,7 +31,7 @@ fn defaults() {
 }
 
 /// Uncommenting every setting of the packaged file changes nothing but the gateway's presence, and
-/// that of an emulation, which has no default.
+/// that of an emulation and of metrics, which have no default.
 #[test]
 fn the_packaged_file_shows_the_defaults() {
     let setting = |line: &&str| {
@@ -46,9 +47,34 @@ fn the_packaged_file_shows_the_defaults() {
         host = "{label}-in.{parent}"
         boxes = ["{label}-nat1.{parent}"]
     "#;
-    let defaults =
-        format!("[client]\n{emulation}\n[gateway]\noutside = [\"eth0\"]\nexports = {exports}");
+    let defaults = format!(
+        "[client]\n{emulation}\n[gateway]\noutside = [\"eth0\"]\nexports = {exports}\n{METRICS}"
+    );
     assert_eq!(Ok(config), Config::parse(&defaults));
+}
+
+#[test]
+fn metrics_are_for_this_host_unless_allowed() {
+    let listen = |lines: &str| Config::parse(&format!("[client]\n[metrics]\n{lines}"));
+    let at = |lines: &str| listen(lines).expect(lines).metrics.map(|addr| addr.to_string());
+    assert_eq!(at("listen = \"127.0.0.1:9810\"").as_deref(), Some("127.0.0.1:9810"));
+    assert_eq!(at("listen = \"[::1]:1\"").as_deref(), Some("[::1]:1"));
+    let public = "listen = \"0.0.0.0:9810\"";
+    assert_eq!(at(&format!("{public}\nother_hosts = true")).as_deref(), Some("0.0.0.0:9810"));
+    for (lines, line, advice) in [
+        (public, 3, "`other_hosts = true`"),
+        ("listen = \"192.168.0.1:9810\"\nother_hosts = false", 3, "`other_hosts = true`"),
+        ("other_hosts = true", 2, "listen = \"127.0.0.1:9810\""),
+        ("listen = \"127.0.0.1\"", 3, "an address and a port"),
+        ("listen = \"localhost:9810\"", 3, "an address and a port"),
+        ("listen = \"127.0.0.1:0\"", 3, "an address and a port"),
+        ("listen = \"127.64.0.1:9810\"", 3, "belongs to the pool"),
+        ("lisen = \"127.0.0.1:9810\"", 3, "did you mean `listen`?"),
+    ] {
+        let error = listen(lines).expect_err(lines);
+        assert_eq!(error.line(), Some(line), "{error}");
+        assert!(error.to_string().contains(advice), "{error}");
+    }
 }
 
 #[test]

@@ -5,20 +5,24 @@
 //! `{"version":1,"reply":"flows","total":0,"flows":[]}`.
 
 mod endpoint;
+mod event;
 mod explanation;
 mod flow;
 mod line;
 mod mapping;
 mod status;
+mod watcher;
 
 use serde::{Deserialize, Serialize};
 
 pub use endpoint::{BadEndpoint, Endpoint};
+pub use event::{Dated, Event};
 pub use explanation::{Explanation, Judgement, LastDrop, NatRecord, Subject};
 pub use flow::{Ends, Flow, Leg, Traffic};
 pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode, pretty};
 pub use mapping::{Mapping, MappingState};
 pub use status::{Queue, Role, RulesState, RulesStatus, Status, Usage};
+pub use watcher::{INTERVAL_MS, Look, MAX_FLOWS, Watcher};
 
 use crate::counters::Counters;
 
@@ -39,6 +43,8 @@ pub enum Request {
     Counters,
     /// What is known about one name.
     Explain(Subject),
+    /// What happens from now on: one reply an event, until the client goes away.
+    Events,
 }
 
 /// What the daemon answers.
@@ -66,6 +72,8 @@ pub enum Reply {
     },
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Events`].
+    Event(Dated),
     /// The request could not be answered.
     Error {
         /// Why, and what to do.
@@ -84,14 +92,21 @@ pub struct Counter {
     pub explanation: String,
 }
 
-impl Reply {
+impl Counter {
     /// Every counter of the daemon.
-    pub fn counters(counters: &Counters) -> Self {
-        let one = |(counter, value): (crate::counters::Counter, u64)| Counter {
+    pub fn all(counters: &Counters) -> Vec<Self> {
+        let one = |(counter, value): (crate::counters::Counter, u64)| Self {
             name: counter.name().to_owned(),
             value,
             explanation: counter.explanation().to_owned(),
         };
-        Self::Counters { counters: counters.snapshot().map(one).collect() }
+        counters.snapshot().map(one).collect()
+    }
+}
+
+impl Reply {
+    /// Every counter of the daemon.
+    pub fn counters(counters: &Counters) -> Self {
+        Self::Counters { counters: Counter::all(counters) }
     }
 }

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use ipnet::Ipv4Net;
 
 use crate::os::control::ServerError;
-use crate::os::state::FileError;
 
 /// Why the daemon does not start or cannot go on.
 #[derive(Debug)]
@@ -24,8 +23,6 @@ pub enum Error {
     Setting(String, io::Error),
     /// The state directory does not exist and could not be made.
     StateDir(PathBuf, io::Error),
-    /// A state file could not be used.
-    State(FileError),
     /// The control socket.
     Control(ServerError),
     /// Anything else that the system refused.
@@ -70,7 +67,6 @@ impl fmt::Display for Error {
                  [daemon]",
                 path.display()
             ),
-            Self::State(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::System(what, error) => write!(f, "{what}: {error}"),
             Self::Thread(name) => write!(f, "the {name} thread ended unexpectedly"),

@@ -11,6 +11,7 @@ use crate::os::journal::Journal;
 use crate::os::nfqueue::Wake;
 use crate::tunnel::Saved;
 
+use super::repeated::Repeated;
 use super::stop::Stop;
 use super::{Error, Roles};
 
@@ -21,8 +22,13 @@ const FILE: &str = "flows";
 const PAUSE: Duration = Duration::from_millis(50);
 /// All flows are written this often, with their last use and without those that ended.
 const SNAPSHOT: Duration = Duration::from_secs(60);
+/// The same after a failure: a disk that was full may have room again.
+const RETRY: Duration = Duration::from_secs(5);
 /// Sooner, if so many octets were added.
 const MOST_ADDED: usize = 8 << 20;
+
+/// In the log.
+const SAVING: &str = "saving the flows, so that connections outlive natttd";
 
 pub(super) struct Keeper {
     roles: Arc<Roles>,
@@ -30,7 +36,7 @@ pub(super) struct Keeper {
     journal: Journal,
     boot: String,
     snapshot: (Duration, usize),
-    failed: bool,
+    saving: Repeated,
 }
 
 impl Keeper {
@@ -41,7 +47,10 @@ impl Keeper {
         let boot = clock::boot().unwrap_or_else(|_| " ".into());
         match journal.load() {
             Ok(text) => {
-                let (flows, others) = Saved::read(&text, &boot);
+                let (flows, others) = Saved::read(&text, &boot).unwrap_or_else(|error| {
+                    log::warn!("the saved flows: {error}; connections may break");
+                    Default::default()
+                });
                 let (saved, restored) = (flows.len(), roles.restore(flows, SNAPSHOT, clock.now()));
                 if saved > 0 {
                     log::info!("{restored} of {saved} saved flows go on");
@@ -54,14 +63,21 @@ impl Keeper {
         }
         // What was just restored is not new.
         roles.fresh();
-        Self { roles, clock, journal, boot, snapshot: Default::default(), failed: false }
+        Self {
+            roles,
+            clock,
+            journal,
+            boot,
+            snapshot: Default::default(),
+            saving: Repeated::default(),
+        }
     }
 
     /// Goes on until a stop is requested; `wake` tells of new flows.
     pub(super) fn run(&mut self, stop: &Stop, wake: &Wake) -> Result<(), Error> {
         self.save();
         while !stop.requested() {
-            wait(&[stop.wake(), wake], SNAPSHOT)?;
+            wait(&[stop.wake(), wake], self.interval())?;
             // Before looking for flows, so that a wake-up in between is not lost.
             wake.clear();
             self.add(&self.roles.fresh());
@@ -72,13 +88,16 @@ impl Keeper {
 
     fn add(&mut self, fresh: &[Saved]) {
         let (at, octets) = self.snapshot;
-        let due = self.uptime().saturating_sub(at) >= SNAPSHOT
+        let due = self.uptime().saturating_sub(at) >= self.interval()
             || self.journal.octets().saturating_sub(octets) >= MOST_ADDED;
         if due {
             self.save();
         } else if !fresh.is_empty() {
             let written = self.journal.append(&lines(fresh));
-            self.report(written);
+            // Success says nothing of lines that found no room before.
+            if written.is_err() {
+                self.saving.done(SAVING, written);
+            }
         }
     }
 
@@ -87,19 +106,16 @@ impl Keeper {
         let content = Saved::header(&self.boot) + &lines(&self.roles.saved());
         let written = self.journal.replace(&content);
         self.snapshot = (self.uptime(), self.journal.octets());
-        self.report(written);
+        self.saving.done(SAVING, written);
+    }
+
+    /// How long after all flows were written they are written again. After a failure some are missing.
+    fn interval(&self) -> Duration {
+        if self.saving.failing() { RETRY } else { SNAPSHOT }
     }
 
     fn uptime(&self) -> Duration {
         self.clock.now().since(self.clock.started())
-    }
-
-    /// Once, until it works again.
-    fn report(&mut self, written: std::io::Result<()>) {
-        if let (Err(error), false) = (&written, self.failed) {
-            log::warn!("saving the flows: {error}; connections may break if natttd is restarted");
-        }
-        self.failed = written.is_err();
     }
 }
 

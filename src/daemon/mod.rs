@@ -11,6 +11,7 @@
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
+//! | metrics | answers Prometheus, where that is configured |
 //! | signals | asks the others to stop on SIGTERM and SIGINT; survives SIGHUP |
 //! | main | starts the others and waits for their end |
 
@@ -23,6 +24,7 @@ mod guard;
 mod housekeeping;
 mod keeper;
 pub mod log;
+mod metrics;
 mod notices;
 mod pulse;
 mod repair;
@@ -120,7 +122,7 @@ impl Daemon {
         route::remove_others(config.client.as_ref().map(|client| client.pool))
             .map_err(Error::Route)?;
         let client = config.client.as_ref();
-        let mappings = client.map(|client| saved::load(&config, client, clock)).transpose()?;
+        let mappings = client.map(|client| saved::load(&config, client, clock));
         let roles = Arc::new(Roles::new(&config, &network, mappings));
         let queues = config
             .queues
@@ -192,6 +194,7 @@ impl Shared {
         let saving = self.saver(config, threads)?;
         threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
         threads.push(self.control(config.clone(), server)?);
+        threads.extend(self.metrics(config)?);
         for queue in queues {
             threads.push(self.worker(config, queue)?);
         }
@@ -243,12 +246,16 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
-        let Self { roles, network, guard, counters, drops, clock, stop, .. } = self.clone();
-        let report = Report { config, roles, network, guard, counters, drops, clock };
+        let (report, stop) = (self.report(config), Arc::clone(&self.stop));
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
         })
+    }
+
+    fn report(&self, config: Config) -> Report {
+        let Self { roles, network, guard, counters, drops, clock, .. } = self.clone();
+        Report { config, roles, network, guard, counters, drops, clock }
     }
 
     fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {

@@ -40,10 +40,12 @@ impl Report {
             Request::Flows { limit } => self.flows(limit),
             Request::Counters => Reply::counters(&self.counters),
             Request::Explain(subject) => explain::explain(self, &subject),
+            // The socket makes them of the other answers.
+            Request::Events => Reply::Error { message: "events are no single answer".into() },
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let Roles { client, gateway, .. } = &*self.roles;
         let roles =
             [client.as_ref().map(|_| Role::Client), gateway.as_ref().map(|_| Role::Gateway)];

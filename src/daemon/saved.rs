@@ -1,7 +1,7 @@
 //! The mapping table on disk: read at the start, and saved by a thread of its own, because a large
 //! table or a slow disk must not keep housekeeping from its keepalives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::config::{self, Config};
 use crate::mapping::{Mappings, State};
 use crate::os::clock::Clock;
 use crate::os::state;
+use crate::time::Time;
 
-use super::Error;
 use super::repeated::Repeated;
 
 /// In the state directory.
@@ -41,29 +41,32 @@ pub(super) struct Saver {
 
 /// The table as it was saved. A file that cannot be read never keeps the daemon from starting: it
 /// is set aside.
-pub(super) fn load(
-    config: &Config,
-    client: &config::Client,
-    clock: Clock,
-) -> Result<Mappings, Error> {
+pub(super) fn load(config: &Config, client: &config::Client, clock: Clock) -> Mappings {
     let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
-    let directory = &config.daemon.state_dir;
-    std::fs::create_dir_all(directory).map_err(|e| Error::StateDir(directory.clone(), e))?;
-    let file = file(config);
-    let Some(json) = state::load(&file).map_err(Error::State)? else { return Ok(mappings) };
-    match State::from_json(&json) {
-        Ok(saved) => {
-            let skipped = mappings.restore(saved, clock.now());
-            if let Some(reason) = skipped.first_reason {
-                log::warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
-            }
-        }
-        Err(error) => {
-            let aside = state::set_aside(&file).map_err(Error::State)?;
-            log::warn!("{}: {error}; moved to {}", file.display(), aside.display());
-        }
+    restore(&mappings, &file(config), clock.now());
+    mappings
+}
+
+fn restore(mappings: &Mappings, file: &Path, now: Time) {
+    let reason = match state::load(file) {
+        Ok(None) => return,
+        Ok(Some(json)) => match State::from_json(&json) {
+            Ok(saved) => return take(mappings, saved, file, now),
+            Err(error) => format!("{}: {error}", file.display()),
+        },
+        Err(error) => error.to_string(),
+    };
+    match state::set_aside(file) {
+        Ok(aside) => log::warn!("{reason}; moved to {}", aside.display()),
+        Err(error) => log::warn!("{reason}; {error}; mapped addresses begin anew"),
     }
-    Ok(mappings)
+}
+
+fn take(mappings: &Mappings, saved: State, file: &Path, now: Time) {
+    let skipped = mappings.restore(saved, now);
+    if let Some(reason) = skipped.first_reason {
+        log::warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
+    }
 }
 
 /// For a table that was just loaded.
@@ -127,8 +130,35 @@ mod tests {
     use crate::mapping::State;
     use crate::os::control::tests::TempDir;
     use crate::path::PathSet;
-    use crate::time::Time;
-    use std::path::Path;
+
+    #[test]
+    fn whatever_is_in_the_way_the_table_is_empty_and_the_file_kept() {
+        for unreadable in [&b"garbage"[..], b"{\"version\":9,\"mappings\":[]}", b""] {
+            let directory = TempDir::new();
+            let file = directory.path().join("mappings.json");
+            std::fs::write(&file, unreadable).expect("written");
+            let mappings = table();
+            restore(&mappings, &file, Time::from_millis(1));
+            assert_eq!(mappings.to_state(), State::default());
+            let aside = directory.path().join("mappings.json.aside");
+            assert_eq!(std::fs::read(aside).expect("kept"), unreadable);
+        }
+    }
+
+    #[test]
+    fn a_file_that_can_be_neither_read_nor_moved_does_no_harm() {
+        let directory = TempDir::new();
+        let file = directory.path().join("mappings.json");
+        std::fs::create_dir(&file).expect("no file");
+        restore(&table(), &file, Time::from_millis(1));
+        std::fs::write(directory.path().join("plain"), "").expect("written");
+        restore(&table(), &directory.path().join("plain/mappings.json"), Time::from_millis(1));
+        let full = directory.path().join("full.json");
+        std::fs::write(&full, "garbage").expect("written");
+        std::fs::create_dir_all(directory.path().join("full.json.aside/x")).expect("in the way");
+        restore(&table(), &full, Time::from_millis(1));
+        assert_eq!(std::fs::read(&full).expect("kept"), b"garbage");
+    }
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)

@@ -8,7 +8,7 @@
 //!            without SVCB and HTTPS records; or the name of a mapped address
 //! authority  dropped: its SOA and denial proofs say that there is no such record (RFC 2308 §2.2)
 //! additional OPT and others as they came, but their owners are spelled out: pointers might lead into
-//!            what moved
+//!            what moved; OPT alone if there is no room for all
 //! ```
 
 use std::fmt;
@@ -93,18 +93,14 @@ pub fn replace(
 }
 
 /// A reply that says that the type asked for is not there (NODATA), instead of one with such records.
-pub fn without_answer(message: &[u8]) -> Result<Vec<u8>, RewriteError> {
-    let mut message = Message::parse(message)?;
+pub fn without_answer(octets: &[u8]) -> Result<Vec<u8>, RewriteError> {
+    let mut message = Message::parse(octets)?;
     let wanted = message.question().qtype;
     message.drop_last_answers(wanted);
     if message.of_type(Section::Answer, wanted).next().is_some() {
         return Err(RewriteError::HasAddress);
     }
-    let mut out = message.up_to_authority().to_vec();
-    let additionals = push_additionals(&mut out, &message)?;
-    patch_counts(&mut out, &message, 0, additionals)?;
-    clear_flags(&mut out)?;
-    Ok(out)
+    finished(message.up_to_authority().to_vec(), &message, 0, size_limit(octets))
 }
 
 /// A reply that gives the address asked for this name, instead of one that finds none.
@@ -125,10 +121,7 @@ pub fn name_it(
     out.extend(ttl.to_be_bytes());
     out.extend((name.as_wire().len() as u16).to_be_bytes());
     out.extend(name.as_wire());
-    let additionals = push_additionals(&mut out, &message)?;
-    patch_counts(&mut out, &message, 1, additionals)?;
-    clear_flags(&mut out)?;
-    if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
+    finished(out, &message, 1, limit)
 }
 
 /// A reply that says only that the type asked for is not there (NODATA), instead of one that says
@@ -151,8 +144,24 @@ fn put(
     }
     let mut out = message.up_to_authority().to_vec();
     push_address(&mut out, &chain::end(message)?, mapped, ttl);
-    let additionals = push_additionals(&mut out, message)?;
-    patch_counts(&mut out, message, 1, additionals)?;
+    finished(out, message, 1, limit)
+}
+
+/// The reply that begins with `out`, in which so many answers are new.
+fn finished(
+    mut out: Vec<u8>,
+    message: &Message<'_>,
+    added: usize,
+    limit: usize,
+) -> Result<Vec<u8>, RewriteError> {
+    let answers_end = out.len();
+    let mut additionals = push_additionals(&mut out, message, |_| true)?;
+    if out.len() > limit {
+        // Spelled out they may be many times as long. Only OPT is no mere help (RFC 2181 §9).
+        out.truncate(answers_end);
+        additionals = push_additionals(&mut out, message, |rtype| rtype == rtype::OPT)?;
+    }
+    patch_counts(&mut out, message, added, additionals)?;
     clear_flags(&mut out)?;
     if out.len() > limit { Err(RewriteError::TooLarge(out.len())) } else { Ok(out) }
 }
@@ -170,11 +179,15 @@ fn push_address(out: &mut Vec<u8>, owner: &ChainEnd, mapped: Ipv4Addr, ttl: u32)
     out.extend(mapped.octets());
 }
 
-/// Copies the additional records that can be moved, and says how many those are.
-fn push_additionals(out: &mut Vec<u8>, message: &Message<'_>) -> Result<u16, RewriteError> {
+/// Copies the additional records that are wanted and can be moved, and says how many those are.
+fn push_additionals(
+    out: &mut Vec<u8>,
+    message: &Message<'_>,
+    wanted: impl Fn(u16) -> bool,
+) -> Result<u16, RewriteError> {
     let mut count = 0;
     for record in message.records(Section::Additional) {
-        if !COMPRESSED_RDATA.contains(&record.rtype) {
+        if wanted(record.rtype) && !COMPRESSED_RDATA.contains(&record.rtype) {
             push_record(out, message.octets(), record)?;
             count += 1;
         }
@@ -344,6 +357,21 @@ mod tests {
     fn the_limit_of_a_reply_is_512_or_its_own_size() {
         assert_eq!(size_limit(&[0; 40]), 512);
         assert_eq!(size_limit(&[0; 1200]), 1200);
+    }
+
+    #[test]
+    fn what_is_left_of_hints_has_no_more_octets_than_came() {
+        let mut message = testing::empty();
+        message.queries[0].set_query_type(RecordType::HTTPS);
+        message.add_answer(raw(ASKED, rtype::HTTPS, b"\0\x01\0"));
+        let long = format!("{}.{}", "x".repeat(60), "y".repeat(60));
+        message.add_additionals((0..40).map(|last| testing::a(&long, last)));
+        message.set_edns(testing::edns(false));
+        let octets = testing::octets(&message);
+        let after = without_answer(&octets).expect("hints go in any case");
+        assert!(after.len() <= octets.len(), "{} of {}", after.len(), octets.len());
+        let after = Hickory::from_vec(&after).expect("hickory reads it");
+        assert!(after.answers.is_empty() && after.edns == message.edns);
     }
 
     #[test]

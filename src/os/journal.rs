@@ -2,7 +2,7 @@
 //! cut: nothing waits for the disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -32,23 +32,41 @@ impl Journal {
         }
     }
 
-    /// Replaces it as a whole: a reader finds the old content or the new.
+    /// Replaces it as a whole: a reader finds the old content or the new. After an error it is the
+    /// old one, and lines can still be added to it.
     pub fn replace(&mut self, content: &str) -> io::Result<()> {
         let temporary = self.path.with_extension("new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(MODE).custom_flags(libc::O_NOFOLLOW);
-        self.file = None;
-        let mut file = options.open(&temporary)?;
-        file.write_all(content.as_bytes())?;
-        fs::rename(&temporary, &self.path)?;
-        (self.file, self.octets) = (Some(file), content.len());
-        Ok(())
+        match self.write_and_rename(&temporary, content) {
+            Ok(file) => {
+                (self.file, self.octets) = (Some(file), content.len());
+                Ok(())
+            }
+            Err(error) => {
+                // On a full disk what is left of it would take the room of what follows.
+                let _ = fs::remove_file(&temporary);
+                Err(error)
+            }
+        }
     }
 
-    /// Adds whole lines; only after it was once replaced.
+    fn write_and_rename(&self, temporary: &Path, content: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(MODE).custom_flags(libc::O_NOFOLLOW);
+        let mut file = options.open(temporary)?;
+        file.write_all(content.as_bytes())?;
+        fs::rename(temporary, &self.path)?;
+        Ok(file)
+    }
+
+    /// Adds whole lines, all or none; only after it was once replaced.
     pub fn append(&mut self, lines: &str) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Err(ErrorKind::NotFound.into()) };
-        file.write_all(lines.as_bytes())?;
+        if let Err(error) = file.write_all(lines.as_bytes()) {
+            // A full disk may have taken a part, which the next line would continue.
+            file.set_len(self.octets as u64)?;
+            file.seek(SeekFrom::Start(self.octets as u64))?;
+            return Err(error);
+        }
         self.octets += lines.len();
         Ok(())
     }
@@ -63,6 +81,8 @@ impl Journal {
 mod tests {
     use super::super::control::tests::TempDir;
     use super::*;
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+    use std::os::unix::fs::FileExt;
 
     #[test]
     fn lines_are_added_to_what_was_replaced() {
@@ -87,5 +107,43 @@ mod tests {
         std::os::unix::fs::symlink(&victim, directory.path().join("flows.new")).expect("a link");
         assert!(Journal::new(&path).replace("mine").is_err());
         assert_eq!(fs::read(&victim).expect("readable"), b"untouched");
+    }
+
+    #[test]
+    fn after_a_failed_replacement_lines_are_still_added() {
+        let directory = TempDir::new();
+        let path = directory.path().join("flows");
+        let mut journal = Journal::new(&path);
+        journal.replace("one\n").expect("replaced");
+        fs::create_dir(directory.path().join("flows.new")).expect("something in the way");
+        assert!(journal.replace("two\n").is_err());
+        journal.append("more\n").expect("added");
+        assert_eq!(journal.load().expect("there"), "one\nmore\n");
+    }
+
+    #[test]
+    fn a_failed_replacement_takes_no_room() {
+        let directory = TempDir::new();
+        let path = directory.path().join("flows");
+        fs::create_dir(&path).expect("something in the way");
+        assert!(Journal::new(&path).replace("one\n").is_err());
+        assert!(!directory.path().join("flows.new").exists());
+    }
+
+    /// A file that may not grow takes a part of what is written, as a full disk does.
+    #[test]
+    fn no_part_of_a_line_stays() {
+        const ROOM: usize = 4096;
+        let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC;
+        let mut file = File::from(memfd_create("full", flags).expect("a file"));
+        file.write_all(b"one\n").expect("written");
+        file.set_len(ROOM as u64).expect("grown");
+        fcntl_add_seals(&file, SealFlags::GROW).expect("sealed");
+        let read = file.try_clone().expect("the same file");
+        let mut journal = Journal { path: PathBuf::new(), file: Some(file), octets: 4 };
+        assert!(journal.append(&"x".repeat(2 * ROOM)).is_err());
+        let mut octets = [0; 8];
+        assert_eq!(read.read_at(&mut octets, 0).expect("read"), 4);
+        assert_eq!(&octets[..4], b"one\n");
     }
 }

@@ -66,6 +66,18 @@ pub struct SavedGateway {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoFlow;
 
+/// A file that this version cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFlows;
+
+impl fmt::Display for NotFlows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the file is damaged, or another version of nattt wrote it")
+    }
+}
+
+impl std::error::Error for NotFlows {}
+
 impl Saved {
     /// The first line of a file of flows of this boot; `boot` has no white space.
     pub fn header(boot: &str) -> String {
@@ -73,12 +85,16 @@ impl Saved {
     }
 
     /// The flows in a file that was written since this boot, newest first, and how many lines are
-    /// none. A file of another boot or version holds no flow that lives.
-    pub fn read(text: &str, boot: &str) -> (Vec<Self>, usize) {
-        let Some(lines) = text.strip_prefix(&Self::header(boot)) else { return Default::default() };
+    /// none. A file of another boot holds no flow that lives; no more does an empty one.
+    pub fn read(text: &str, boot: &str) -> Result<(Vec<Self>, usize), NotFlows> {
+        let Some(lines) = text.strip_prefix(&Self::header(boot)) else {
+            let is_ours = |rest: &str| rest.starts_with(' ');
+            let holds_none = text.is_empty() || text.strip_prefix(HEADER).is_some_and(is_ours);
+            return if holds_none { Ok(Default::default()) } else { Err(NotFlows) };
+        };
         let (flows, others): (Vec<_>, Vec<_>) =
             lines.lines().rev().map(str::parse).partition(Result::is_ok);
-        (flows.into_iter().flatten().collect(), others.len())
+        Ok((flows.into_iter().flatten().collect(), others.len()))
     }
 }
 
@@ -225,9 +241,16 @@ mod tests {
         let line =
             "gateway 6 198.51.100.20:4000 203.0.113.1:100 192.168.0.2:5 192.168.0.2:80 4000 3 9";
         let text = format!("{}{line}\n", Saved::header("one"));
-        assert_eq!(Saved::read(&text, "one").0.len(), 1);
-        for (text, boot) in [(&text[..], "two"), ("", "one"), ("nattt-flows 2 one\n", "one")] {
-            assert_eq!(Saved::read(text, boot), (vec![], 0));
+        assert_eq!(Saved::read(&text, "one").map(|(flows, _)| flows.len()), Ok(1));
+        for (text, boot) in [(&text[..], "two"), ("", "one")] {
+            assert_eq!(Saved::read(text, boot), Ok((vec![], 0)));
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_no_empty_one() {
+        for text in ["nattt-flows 2 one\n", "nattt-flows 10 one\n", "nattt-fl", "\0\0\0\0", "\n"] {
+            assert_eq!(Saved::read(text, "one"), Err(NotFlows), "{text:?}");
         }
     }
 
@@ -237,8 +260,8 @@ mod tests {
             "gateway 6 198.51.100.20:4000 203.0.113.1:100 192.168.0.2:5 192.168.0.2:80 4000 3 9";
         for cut in [0, 7, 20, line.len() - 2] {
             let text = format!("{}{line}\n{}", Saved::header("b"), &line[..cut]);
-            assert_eq!(Saved::read(&text, "b").0.len(), 1, "{text}");
-            assert_eq!(Saved::read(&text, "b").1, usize::from(cut > 0), "{text}");
+            let (flows, others) = Saved::read(&text, "b").expect("flows");
+            assert_eq!((flows.len(), others), (1, usize::from(cut > 0)), "{text}");
         }
     }
 
@@ -247,7 +270,7 @@ mod tests {
         fn what_is_written_is_read(flows in prop::collection::vec(saved(), 0..9)) {
             let lines = flows.iter().map(|flow| format!("{flow}\n"));
             let text = Saved::header("boot") + &lines.collect::<String>();
-            let (mut read, others) = Saved::read(&text, "boot");
+            let (mut read, others) = Saved::read(&text, "boot").expect("flows");
             read.reverse();
             prop_assert_eq!((read, others), (flows, 0));
         }
@@ -257,7 +280,7 @@ mod tests {
             if let Ok(flow) = text.parse::<Saved>() {
                 prop_assert_eq!(flow.to_string().parse(), Ok(flow));
             }
-            Saved::read(&text, "boot");
+            let _ = Saved::read(&text, "boot");
         }
     }
 }

@@ -75,13 +75,22 @@ tunnels() {
     check "the set is filled" eventually set_filled
     kill %1 %2 2>/dev/null
     cp /etc/nattt/nattt.toml /run
-    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\nenable_forwarding = true\n' >>/etc/nattt/nattt.toml
+    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\nenable_forwarding = true\n[metrics]\nlisten = "127.0.0.1:9810"\n' >>/etc/nattt/nattt.toml
     check "both roles start" systemctl restart nattt
     check "forwarding is on" [ "$(cat /proc/sys/net/ipv4/conf/wan/forwarding)" = 1 ]
     check "and run" grep -q 'runs: client and gateway' <(journalctl -u nattt)
+    check "metrics by HTTP" grep -qx 'nattt_up 1' <(scraped)
+    check "without what only root may read" not grep -q '^nattt_queue_dropped' <(scraped)
     check "without a warning" not grep -i 'not permitted\|denied\|warn' <(journalctl -u nattt -p warning)
     mv /run/nattt.toml /etc/nattt/nattt.toml
     systemctl restart nattt
+}
+
+scraped() {
+    exec 4<>/dev/tcp/127.0.0.1/9810
+    printf 'GET /metrics HTTP/1.0\r\n\r\n' >&4
+    cat <&4
+    exec 4>&-
 }
 
 comes_back() {

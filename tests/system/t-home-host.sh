@@ -50,6 +50,11 @@ same "This is T." "$(fetch A home.example/)" "T's own service"
 head -c 3000000 /dev/urandom >"$RUN/big"
 same "$(sha256sum <"$RUN/big")" "$(fetch A b.example/big | sha256sum)" "3 MB from B"
 same "" "$(seen B eth0 redirect || true)" "ICMP redirects that would lead B past T"
+# Probed from outside and from inside, which Y cannot lead back in.
+matches 'NAT box 1 .* ms  takes tunnel packets' "$(control A trace b.example -p tcp/80)" "T in a trace"
+matches 'NAT box 1 .* ms  takes tunnel packets' "$(control A trace home.example -p tcp/80)" "T itself in a trace"
+refused "a probe from inside" control C probe b.example -p tcp/80
+matches 'nobody takes tunnel packets on its UDP port 100.*without NAT loopback' "$OUTPUT" "why C cannot"
 # Only to exports, never out to the Internet again.
 refused "out again through T" fetch A relay.example/ --max-time 3
 stop T natttd

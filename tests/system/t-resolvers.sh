@@ -22,16 +22,37 @@ works() {
 # through NAME ADDRESS COMMAND...: a resolver of A's, at a loopback address.
 through() {
     start A "$1" "${@:3}"
-    wait_for 20 "$1" on A dig +time=1 +tries=1 "@$2" elsewhere.example A
+    wait_for 20 "$1" resolves "$2"
     resolver A "$2"
     works "$1"
     [ -z "${ALSO:-}" ] || "$ALSO"
     stop A "$1"
 }
 
+resolves() { on A dig +short +time=1 +tries=1 "@$1" elsewhere.example A | grep -qx 1.1.1.1; }
+
 dnsmasq_with() {
     through "$1" 127.0.0.1 dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --no-hosts \
         --no-resolv --server=198.51.100.53 --listen-address=127.0.0.1 --bind-interfaces --user=root "${@:2}"
+}
+
+# dnsmasq as NetworkManager starts it (its command line, caching or not), told its servers by D-Bus.
+network_manager() {
+    cat >"$RUN/bus.conf" <<XML
+<busconfig><type>system</type><listen>unix:path=$RUN/bus</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow own="*"/><allow send_type="*"/><allow receive_type="*"/></policy></busconfig>
+XML
+    local cache service=org.freedesktop.NetworkManager.dnsmasq
+    start A bus dbus-daemon --nofork --config-file="$RUN/bus.conf"
+    for cache in 400 0; do
+        start A servers sh -c "until busctl --address=unix:path=$RUN/bus call $service /uk/org/thekelleys/dnsmasq \
+            $service SetServersEx aas 1 1 198.51.100.53; do sleep 0.1; done"
+        through "network-manager-$cache" 127.0.0.1 env "DBUS_SYSTEM_BUS_ADDRESS=unix:path=$RUN/bus" dnsmasq \
+            --no-resolv --keep-in-foreground --no-hosts --bind-interfaces --pid-file="$RUN/nm-dnsmasq.pid" \
+            --listen-address=127.0.0.1 --cache-size="$cache" --clear-on-reload --conf-file=/dev/null \
+            --proxy-dnssec --enable-dbus="$service" --conf-dir="$RUN/dnsmasq.d" --user=root
+    done
+    stop A bus
 }
 
 # unbound_with NAME LINE...: lines of its `server` section.
@@ -87,11 +108,13 @@ fig1
 nattt_gateway Y
 nattt_client A
 
-for name in dnsmasq unbound; do [ -x "$(command -v "$name")" ] || skip "$name is not installed"; done
+for name in dnsmasq unbound dbus-daemon busctl; do [ -x "$(command -v "$name")" ] || skip "$name is not installed"; done
 [ -x "$RESOLVED" ] || skip "systemd-resolved is not unpacked: tests/setup.sh"
 works "plain resolv.conf"
 dnsmasq_with dnsmasq
 dnsmasq_with dnsmasq-stop-dns-rebind --stop-dns-rebind
+mkdir "$RUN/dnsmasq.d"
+network_manager
 unbound_with unbound
 unbound_with unbound-private-address '  private-address: 127.0.0.0/8' '  private-address: 10.0.0.0/8'
 resolved_with resolved

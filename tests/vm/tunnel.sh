@@ -28,6 +28,9 @@ matches '^B saw 198\.51\.100\.20:[0-9]+: hello$' \
     "$(ask A1 b.example 7 hello --timeout 60)" "UDP from A1"
 on A1 ping -n -c 1 -W 60 b.example >/dev/null
 step "UDP and ICMP echo"
+matches 'NAT box 1 .* ms  takes tunnel packets.*tcp/80 .* open' \
+    "$(control A1 trace b.example --port tcp/80)" "a trace from A1"
+step "a trace"
 same "This is B2." "$(fetch A c.example/)" "the other gateway's page"
 step "two servers with the same private address"
 same "This is C." "$(fetch A 203.0.113.1/)" "Y's own forward of port 80"

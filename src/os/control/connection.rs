@@ -3,12 +3,20 @@
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::control::{MAX_REQUEST_OCTETS, Reply, Request, decode, encode};
+use super::server::Slot;
+use crate::control::{
+    INTERVAL_MS, LineError, Look, MAX_FLOWS, MAX_REQUEST_OCTETS, Reply, Request, Watcher, decode,
+    encode,
+};
+
+/// How many clients may watch events at once: each costs looks at everything.
+const MAX_WATCHERS: usize = 4;
 
 /// A client that sends lines and reads replies, both within `patience` each, until it goes away or
 /// `stop` becomes readable.
@@ -16,13 +24,14 @@ pub(super) struct Connection<'a> {
     stream: UnixStream,
     stop: BorrowedFd<'a>,
     patience: Duration,
+    watching: &'a AtomicUsize,
     /// Octets that came and were not answered yet.
     pending: Vec<u8>,
 }
 
 /// What the wait was ended by.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Woken {
+pub(in crate::os) enum Woken {
     Ready,
     Stopped,
     TimedOut,
@@ -38,17 +47,21 @@ impl<'a> Connection<'a> {
         stream: UnixStream,
         stop: BorrowedFd<'a>,
         patience: Duration,
+        watching: &'a AtomicUsize,
     ) -> io::Result<Self> {
         // A read or write that would block must leave room for the stop signal and the deadline.
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, stop, patience, pending: Vec::new() })
+        Ok(Self { stream, stop, patience, watching, pending: Vec::new() })
     }
 
     /// Answers line after line. A client that fails or is too slow has only itself to tell.
     pub(super) fn run(&mut self, handler: &impl Fn(Request) -> Reply) -> io::Result<()> {
         loop {
             match self.read_line()? {
-                Line::Whole(line) => self.write_reply(&answer(&line, handler))?,
+                Line::Whole(line) => match decode(&line) {
+                    Ok(Request::Events) => return self.tell_events(handler),
+                    request => self.write_reply(&answer(request, handler))?,
+                },
                 Line::TooLong => {
                     let message = format!("request lines have at most {MAX_REQUEST_OCTETS} octets");
                     return self.write_reply(&Reply::Error { message });
@@ -57,11 +70,47 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// Looks again and again, and tells what is new. This thread alone waits for a slow reader, and
+    /// keeps nothing for it but the events of one look.
+    fn tell_events(&mut self, handler: &impl Fn(Request) -> Reply) -> io::Result<()> {
+        let slot = Slot::take(self.watching);
+        if slot.number >= MAX_WATCHERS {
+            let message = format!("{MAX_WATCHERS} others watch already");
+            return self.write_reply(&Reply::Error { message });
+        }
+        let mut watcher = Watcher::default();
+        loop {
+            let began = Instant::now();
+            if let Some(look) = look(handler) {
+                for event in watcher.look(look) {
+                    self.write_line(&encode(&Reply::Event(event)), None)?;
+                }
+            }
+            // A look that takes long is taken less often.
+            let pause = Duration::from_millis(INTERVAL_MS).max(began.elapsed() * 9);
+            self.pause(Instant::now() + pause)?;
+        }
+    }
+
+    /// Waits; what the client says meanwhile is nothing, but for its end.
+    fn pause(&mut self, until: Instant) -> io::Result<()> {
+        loop {
+            match wait(self.stream.as_fd(), PollFlags::IN, self.stop, Some(until))? {
+                Woken::TimedOut => return Ok(()),
+                Woken::Stopped => return Err(ErrorKind::ConnectionAborted.into()),
+                Woken::Ready => self.read_some()?,
+            }
+            self.pending.clear();
+        }
+    }
+
     /// Writes one reply.
     pub(super) fn write_reply(&mut self, reply: &Reply) -> io::Result<()> {
-        let deadline = Instant::now() + self.patience;
-        let line = encode(reply);
-        let mut rest = line.as_slice();
+        self.write_line(&encode(reply), Some(Instant::now() + self.patience))
+    }
+
+    fn write_line(&mut self, line: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+        let mut rest = line;
         while !rest.is_empty() {
             match self.stream.write(rest) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -90,7 +139,7 @@ impl<'a> Connection<'a> {
             if searched > MAX_REQUEST_OCTETS {
                 return Ok(Line::TooLong);
             }
-            self.wait(PollFlags::IN, deadline)?;
+            self.wait(PollFlags::IN, Some(deadline))?;
             self.read_some()?;
         }
     }
@@ -116,8 +165,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn wait(&self, flags: PollFlags, deadline: Instant) -> io::Result<()> {
-        match wait(self.stream.as_fd(), flags, self.stop, Some(deadline))? {
+    fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
+        match wait(self.stream.as_fd(), flags, self.stop, deadline)? {
             Woken::Ready => Ok(()),
             Woken::Stopped => Err(ErrorKind::ConnectionAborted.into()),
             Woken::TimedOut => Err(ErrorKind::TimedOut.into()),
@@ -125,15 +174,27 @@ impl<'a> Connection<'a> {
     }
 }
 
-fn answer(line: &[u8], handler: &impl Fn(Request) -> Reply) -> Reply {
-    match decode(line) {
+/// What the daemon says of everything; nothing if it does not.
+fn look(handler: &impl Fn(Request) -> Reply) -> Option<Look> {
+    let Reply::Status(status) = handler(Request::Status) else { return None };
+    let Reply::Counters { counters } = handler(Request::Counters) else { return None };
+    let Reply::Mappings { mappings } = handler(Request::Mappings) else { return None };
+    let flows = handler(Request::Flows { limit: MAX_FLOWS });
+    let Reply::Flows { total, flows } = flows else { return None };
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    Some(Look { time_ms, status: *status, counters, mappings, total, flows })
+}
+
+fn answer(request: Result<Request, LineError>, handler: &impl Fn(Request) -> Reply) -> Reply {
+    match request {
         Ok(request) => handler(request),
         Err(e) => Reply::Error { message: e.to_string() },
     }
 }
 
 /// Waits until `fd` is ready, `stop` is readable (which wins) or the deadline has passed.
-pub(super) fn wait(
+pub(in crate::os) fn wait(
     fd: BorrowedFd<'_>,
     flags: PollFlags,
     stop: BorrowedFd<'_>,

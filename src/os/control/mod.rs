@@ -4,8 +4,11 @@ mod client;
 mod connection;
 mod server;
 
-pub use client::{AskError, ask};
+pub use client::{AskError, ask, watch};
 pub use server::{Server, ServerError};
+// The server of metrics does the same with other clients.
+pub(super) use connection::{Woken, wait};
+pub(super) use server::{Slot, is_about_one_client, rest};
 
 /// Where the daemon listens unless told otherwise.
 pub const DEFAULT_PATH: &str = "/run/nattt/control.sock";

@@ -97,7 +97,7 @@ impl Server {
         H: Fn(Request) -> Reply + Sync,
     {
         let stop = stop.as_fd();
-        let connections = AtomicUsize::new(0);
+        let connections = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             while wait(self.listener.as_fd(), PollFlags::IN, stop, None)? == Woken::Ready {
                 match self.listener.accept() {
@@ -116,12 +116,14 @@ impl Server {
         stream: UnixStream,
         handler: &'env H,
         stop: BorrowedFd<'env>,
-        connections: &'env AtomicUsize,
+        (connections, watching): &'env (AtomicUsize, AtomicUsize),
     ) where
         H: Fn(Request) -> Reply + Sync,
     {
         let slot = Slot::take(connections);
-        let Ok(mut connection) = Connection::new(stream, stop, self.patience) else { return };
+        let Ok(mut connection) = Connection::new(stream, stop, self.patience, watching) else {
+            return;
+        };
         if slot.number >= MAX_CONNECTIONS {
             let message = format!("{MAX_CONNECTIONS} clients are connected; try again soon");
             // It fits the empty socket buffer, so this does not wait for the client.
@@ -145,13 +147,13 @@ impl Drop for Server {
 }
 
 /// A place among the connected clients.
-struct Slot<'a> {
+pub(in crate::os) struct Slot<'a> {
     connections: &'a AtomicUsize,
-    number: usize,
+    pub(in crate::os) number: usize,
 }
 
 impl<'a> Slot<'a> {
-    fn take(connections: &'a AtomicUsize) -> Self {
+    pub(in crate::os) fn take(connections: &'a AtomicUsize) -> Self {
         Self { connections, number: connections.fetch_add(1, AcqRel) }
     }
 }
@@ -163,11 +165,11 @@ impl Drop for Slot<'_> {
 }
 
 /// Does nothing for a while, or until `stop` becomes readable.
-fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
+pub(in crate::os) fn rest(stop: BorrowedFd<'_>) -> io::Result<()> {
     wait(stop, PollFlags::IN, stop, Some(Instant::now() + REST)).map(|_| ())
 }
 
-fn is_about_one_client(error: &io::Error) -> bool {
+pub(in crate::os) fn is_about_one_client(error: &io::Error) -> bool {
     use ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     matches!(error.kind(), WouldBlock | Interrupted | ConnectionAborted)
 }

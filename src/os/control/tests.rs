@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{env, fs, process, thread};
 
 use super::*;
-use crate::control::{MAX_REQUEST_OCTETS, Reply, Request, decode};
+use crate::control::{Dated, MAX_REQUEST_OCTETS, Reply, Request, decode};
 
 /// No such group: the tests may run as any user.
 const NO_GROUP: &str = "no-such-group-for-tests";
@@ -258,4 +258,88 @@ fn a_missing_directory_is_made() {
     let made = directory.path().join("run/nattt");
     let _server = Server::bind(&made.join("control.sock"), NO_GROUP).expect("a free path");
     assert_eq!(fs::metadata(&made).expect("made").permissions().mode() & 0o7777, 0o755);
+}
+
+/// A daemon that is well, whose counter goes up and whose flows are others at every look.
+fn lively(looks: &AtomicUsize, flows: usize) -> impl Fn(Request) -> Reply {
+    const STATUS: &str = r#"{"version":1,"reply":"status","daemon_version":"0","pid":1,"uptime_s":1,
+        "roles":[],"rules":{"state":"loaded","expected":"x"},"queues":[]}"#;
+    const FLOW: &str = r#"{"version":1,"reply":"flows","total":1,"flows":[{"protocol":"tcp",
+        "state":"opening","role":"gateway","client":"192.0.2.1:PORT","inner":"10.0.0.1:1",
+        "host":"192.168.0.2:80","seen_as":"192.0.2.1:1","to_host":{"packets":0,"octets":0},
+        "to_client":{"packets":0,"octets":0},"idle_s":0,"expires_in_s":9}]}"#;
+    let counters = crate::counters::Counters::default();
+    move |request| match request {
+        Request::Status => decode(STATUS.as_bytes()).expect("a status"),
+        Request::Mappings => Reply::Mappings { mappings: Vec::new() },
+        Request::Counters => {
+            counters.add(crate::counters::Counter::Malformed);
+            Reply::counters(&counters)
+        }
+        Request::Flows { .. } => {
+            let first = looks.fetch_add(1, Relaxed) * flows;
+            let one = |number: usize| {
+                let line = FLOW.replace("PORT", &(number % 65_535 + 1).to_string());
+                match decode(line.as_bytes()) {
+                    Ok(Reply::Flows { mut flows, .. }) => flows.pop(),
+                    _ => None,
+                }
+            };
+            let flows: Vec<_> = (first..first + flows).filter_map(one).collect();
+            Reply::Flows { total: flows.len(), flows }
+        }
+        other => Reply::Error { message: format!("{other:?}") },
+    }
+}
+
+#[test]
+fn events_come_until_the_client_goes() {
+    let looks = AtomicUsize::new(0);
+    with_server(None, lively(&looks, 1), |socket| {
+        let mut names = Vec::new();
+        let told = watch(socket, |Dated { event, .. }| {
+            names.push(format!("{event:?}").split(' ').next().expect("a name").to_owned());
+            names.len() < 4
+        });
+        assert!(told.is_ok());
+        assert_eq!(names, ["Watching", "FlowEnded", "FlowOpened", "Counted"]);
+    });
+}
+
+#[test]
+fn a_place_to_watch_becomes_free() {
+    let looks = AtomicUsize::new(0);
+    with_server(None, lively(&looks, 0), |socket| {
+        let watcher = |_| {
+            let mut stream = UnixStream::connect(socket).expect("connected");
+            let first = send(&mut stream, b"{\"version\":1,\"request\":\"events\"}\n");
+            assert!(matches!(first, Reply::Event(_)), "{first:?}");
+            stream
+        };
+        let crowd: Vec<_> = (0..4).map(watcher).collect();
+        match watch(socket, |_| false) {
+            Err(AskError::Refused(message)) => assert!(message.contains("4 others"), "{message}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(ask(socket, &flows(1)).is_ok());
+        drop(crowd);
+        while watch(socket, |_| false).is_err() {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_reader_that_stops_reading_stops_the_looks_and_nothing_else() {
+    let looks = AtomicUsize::new(0);
+    with_server(None, lively(&looks, 500), |socket| {
+        let mut deaf = UnixStream::connect(socket).expect("connected");
+        deaf.write_all(b"{\"version\":1,\"request\":\"events\"}\n").expect("sent");
+        // 1,000 events fill the socket's buffer.
+        while looks.load(Relaxed) < 2 {
+            assert!(ask(socket, &Request::Counters).is_ok());
+        }
+        std::mem::forget(deaf);
+    });
+    assert!(looks.load(Relaxed) < 10);
 }

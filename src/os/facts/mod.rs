@@ -11,7 +11,7 @@ use super::control::{AskError, ask};
 use super::{firewall, network, sysctl, tables};
 use crate::config::Config;
 use crate::control::{Reply, Request, RulesState, RulesStatus};
-use crate::doctor::{Daemon, Facts, Queues, Refusal};
+use crate::doctor::{self, Daemon, Facts, KernelQueue, Queues, Refusal};
 use crate::rules;
 
 const QUEUES: &str = "/proc/net/netfilter/nfnetlink_queue";
@@ -97,6 +97,14 @@ pub fn queues() -> Queues {
             .is_ok_and(|text| text.contains("/nfnetlink_queue.ko"))
     };
     if has("modules.dep") || has("modules.builtin") { Queues::Loadable } else { Queues::Absent }
+}
+
+/// What the kernel counts of its queues, as far as this user may read it.
+pub fn kernel_queues() -> Vec<KernelQueue> {
+    match queues() {
+        Queues::Listed(text) => doctor::kernel_queues(&text).collect(),
+        Queues::Loadable | Queues::Absent => Vec::new(),
+    }
 }
 
 fn settings() -> BTreeMap<String, String> {

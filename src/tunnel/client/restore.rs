@@ -20,7 +20,10 @@ impl<E: Environment> Client<E> {
     pub fn restore(&self, saved: SavedClient, slack: Duration, now: Time) -> bool {
         let Some(flow) = self.restored(saved, slack, now) else { return false };
         let alive = flow.expires() > now;
-        alive && self.flows.forward(&flow.key).is_none() && self.add(flow).is_ok()
+        // The newest come first: what has either key of theirs had ended before.
+        let ended =
+            self.flows.forward(&flow.key).is_some() || self.flows.reverse(&flow.wire).is_some();
+        alive && !ended && self.add(flow).is_ok()
     }
 
     fn restored(&self, saved: SavedClient, slack: Duration, now: Time) -> Option<Flow<E::Lease>> {

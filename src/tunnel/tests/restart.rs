@@ -15,7 +15,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// Through text, as a file holds it.
 fn written(flows: Vec<Saved>) -> Vec<Saved> {
     let lines = flows.iter().map(|flow| format!("{flow}\n")).collect::<String>();
-    Saved::read(&(Saved::header("boot") + &lines), "boot").0
+    Saved::read(&(Saved::header("boot") + &lines), "boot").expect("flows").0
 }
 
 impl Peer {
@@ -114,17 +114,7 @@ fn flows_whose_time_is_over_or_whose_port_is_gone_are_not_restored() {
     let to = Endpoint { addr: a.map(PATH), port: 80 };
     a.send(udp(b, to, b"x"), START).expect("sent");
     let flow = a.client.saved().remove(0);
-    let fresh = Client::new(
-        client::Settings {
-            mtu: 1500,
-            keepalive: SLACK,
-            max_flows: 10,
-            max_flows_per_host: 9,
-            gateway: None,
-        },
-        a.world.clone(),
-        std::sync::Arc::clone(&a.mappings),
-    );
+    let fresh = another_client(&a);
     // The old client still has the port.
     assert!(!fresh.restore(flow.clone(), SLACK, START));
     drop(a.client);
@@ -134,6 +124,40 @@ fn flows_whose_time_is_over_or_whose_port_is_gone_are_not_restored() {
     );
     assert!(fresh.restore(flow.clone(), SLACK, START));
     assert!(!fresh.restore(flow, SLACK, START), "once");
+}
+
+/// As the file has it before flows that ended are left out: a socket went on to another mapped
+/// address, which took its first flow's place.
+#[test]
+fn a_flow_that_gave_way_does_not_come_back_instead_of_its_heir() {
+    let (a, app) = (Peer::new("198.51.100.10"), at("127.0.0.1:5060"));
+    let before = Endpoint { addr: a.map(PATH), port: 5060 };
+    a.world.unreachable.lock().expect("no panic").insert("203.0.113.9".parse().expect("a box"));
+    let after = Endpoint { addr: a.map_all(&[PATH, "203.0.113.9 192.168.0.2"]), port: 5060 };
+    let mut lines = Vec::new();
+    for to in [before, after] {
+        a.send(udp(app, to, b"x"), START).expect("sent");
+        lines.extend(a.client.fresh().into_iter().map(Saved::Client));
+    }
+    let (new, lives) = (another_client(&a), a.client.saved());
+    drop(a.client);
+    for flow in written(lines) {
+        let Saved::Client(flow) = flow else { panic!("a client's flow") };
+        new.restore(flow, SLACK, START);
+    }
+    assert_eq!(new.saved(), lives);
+}
+
+/// On the same host, with the same mapped addresses and no flow.
+fn another_client(peer: &Peer) -> Client<World> {
+    let settings = client::Settings {
+        mtu: 1500,
+        keepalive: SLACK,
+        max_flows: 10,
+        max_flows_per_host: 9,
+        gateway: None,
+    };
+    Client::new(settings, peer.world.clone(), std::sync::Arc::clone(&peer.mappings))
 }
 
 #[test]

@@ -1,0 +1,211 @@
+//! `nattt probe` and `nattt trace`.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::table::{Align, Table, escape};
+use super::target::{Target, TargetArgs};
+use super::{Done, FAILED, Failure, Global};
+use crate::control::pretty;
+use crate::os::probe::{Socket, random};
+use crate::path::Path;
+use crate::probe::{
+    self, BoxState, Conclusion, HostState, Kind, KindReport, Level, MAX_KINDS, Prober, Tunnel,
+};
+
+/// What is tried unless something else is asked for.
+const KINDS: [Kind; 4] = [Kind::Ping, Kind::Tcp(22), Kind::Tcp(80), Kind::Tcp(443)];
+
+/// Who is probed, and how.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ProbeArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+    /// What to send to the host: ping, tcp/PORT or udp/PORT; may be given up to 8 times [default:
+    /// ping, tcp/22, tcp/80, tcp/443]
+    #[arg(long = "port", short = 'p', value_name = "KIND", value_delimiter = ',')]
+    kinds: Vec<Kind>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nattt trace b.example
+  nattt probe b.example --port tcp/25,udp/53
+  nattt trace 203.0.113.1:100 10.0.0.9 192.168.0.2
+  nattt probe 203.0.113.1";
+
+/// How much is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    /// What the host answers.
+    Host,
+    /// The boxes on the way, too.
+    Levels,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    target: String,
+    reached: bool,
+    paths: Vec<Outcome>,
+    notes: Vec<String>,
+}
+
+/// What came of one path.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    path: String,
+    /// This host's address towards the first box.
+    from: Option<Ipv4Addr>,
+    #[serde(flatten)]
+    report: Option<probe::Report>,
+    /// The same in a sentence.
+    says: String,
+    /// What to look at, the likeliest cause first.
+    checks: Vec<String>,
+}
+
+/// Probes one path after the other.
+pub(super) fn run(args: &ProbeArgs, global: &Global, show: Show) -> Result<Done, Failure> {
+    let wanted = if args.kinds.is_empty() { &KINDS[..] } else { &args.kinds };
+    let mut kinds = Vec::new();
+    for kind in wanted {
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    if kinds.len() > MAX_KINDS {
+        let message = format!("at most {MAX_KINDS} kinds of packets at once");
+        return Err(Failure { status: super::USAGE, message });
+    }
+    let Target { name, paths, gateway, notes } = args.target.find(global)?;
+    let outcomes: Vec<_> = paths.iter().map(|path| outcome(path, &kinds, gateway)).collect();
+    let reached = outcomes.iter().any(Outcome::reached);
+    let report = Report { target: name, reached, paths: outcomes, notes };
+    let text = if global.json { pretty(&report) } else { report.render(show) };
+    Ok(Done { text, status: if reached { 0 } else { FAILED } })
+}
+
+fn outcome(path: &Path, kinds: &[Kind], gateway: bool) -> Outcome {
+    let from = Socket::open(path.first()).map(|socket| (socket.here().addr, socket));
+    let done = from.and_then(|(from, socket)| {
+        let [secret, tag] = [random() as u16, random() as u16];
+        let tunnel = Tunnel::new(path.clone(), socket.here(), secret);
+        let mut prober = Prober::new(tunnel, kinds, tag);
+        socket.run(&mut prober)?;
+        Ok((from, prober.report()))
+    });
+    let path_text = path.to_string();
+    match done {
+        Ok((from, report)) => {
+            let (says, checks) = words(path, &report, gateway);
+            Outcome { path: path_text, from: Some(from), report: Some(report), says, checks }
+        }
+        Err(error) => Outcome {
+            path: path_text,
+            from: None,
+            report: None,
+            says: format!("this host cannot send to {}: {error}", path.first()),
+            checks: vec!["Has it a route there, and does its own firewall let it send?".into()],
+        },
+    }
+}
+
+fn words(path: &Path, report: &probe::Report, gateway: bool) -> (String, Vec<String>) {
+    match report.conclusion {
+        Conclusion::BoxSilent { .. } if gateway => (
+            format!("nothing is known about {}: silence, and no refusal", path.first()),
+            vec![
+                "A gateway answers only to packets for what it exports: name a host behind it, \
+                 `nattt probe BOX HOST`, or ask for the name"
+                    .into(),
+                "Most machines without natttd refuse with \"port unreachable\"; a firewall is silent"
+                    .into(),
+            ],
+        ),
+        _ => (probe::sentence(path, report), probe::checks(path, report)),
+    }
+}
+
+impl Outcome {
+    fn reached(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.conclusion == Conclusion::Reached)
+    }
+
+    /// The end of a path.
+    fn host(&self) -> &str {
+        self.path.rsplit(' ').next().unwrap_or_default()
+    }
+
+    fn render(&self, show: Show) -> String {
+        let mut text = format!("Path {}", self.path);
+        text += &self.from.map(|from| format!(", from {from}")).unwrap_or_default();
+        text += ":\n";
+        if let Some(report) = &self.report {
+            text += &table(report, self.host(), show);
+        }
+        text += &format!("\nResult: {}.\n", escape(&self.says));
+        let end = |check: &str| if check.ends_with('?') { "" } else { "." };
+        let check = |check: &String| format!("  - {}{}\n", escape(check), end(check));
+        text + &self.checks.iter().map(check).collect::<String>()
+    }
+}
+
+impl Report {
+    fn render(&self, show: Show) -> String {
+        let paths: Vec<_> = self.paths.iter().map(|outcome| outcome.render(show)).collect();
+        let notes: String =
+            self.notes.iter().map(|note| format!("\nNote: {}.\n", escape(note))).collect();
+        format!("{}\n\n{}{notes}", escape(&self.target), paths.join("\n"))
+    }
+}
+
+fn table(report: &probe::Report, host: &str, show: Show) -> String {
+    let mut table = Table::new([
+        ("PLACE", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("SENT", Align::Left),
+        ("RTT", Align::Right),
+        ("ANSWER", Align::Left),
+    ]);
+    if show == Show::Levels {
+        for level in &report.levels {
+            table.row(box_row(level));
+        }
+    }
+    for kind in &report.kinds {
+        table.row(host_row(kind, report, host));
+    }
+    table.render()
+}
+
+fn box_row(level: &Level) -> [String; 5] {
+    let answer = match level.state {
+        BoxState::Forwards => "takes tunnel packets",
+        BoxState::LetsThrough => "says nothing, but lets packets through",
+        BoxState::Silent => "silent",
+    };
+    let place = format!("NAT box {}", level.number);
+    [place, level.hop.to_string(), String::new(), rtt(level.time), answer.into()]
+}
+
+fn host_row(kind: &KindReport, report: &probe::Report, host: &str) -> [String; 5] {
+    let last = report.levels.len();
+    let answer = match (kind.host, kind.kind, kind.complaint) {
+        (HostState::Open, Kind::Tcp(_), _) => "open".into(),
+        (HostState::Open, ..) => "answers".into(),
+        (HostState::Closed, ..) => "closed".into(),
+        (HostState::Unreachable, _, Some(complaint)) => complaint.to_string(),
+        _ if kind.exported => format!("silent; NAT box {last} lets it in"),
+        _ => "silent".into(),
+    };
+    ["host".into(), host.to_owned(), kind.kind.to_string(), rtt(kind.time), answer]
+}
+
+fn rtt(time: Option<Duration>) -> String {
+    time.map_or_else(|| "-".into(), |time| format!("{:.2} ms", time.as_secs_f64() * 1000.0))
+}
