@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use nattt::config::{Config, INSTALLED_PATH};
+use nattt::config::INSTALLED_PATH;
 
 /// Opens connections to hosts behind NATs by their DNS names, and ends tunnels to exported hosts.
 #[derive(Parser)]
@@ -21,26 +21,21 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     nattt::daemon::log::start();
-    let config = match read(&arguments.config) {
+    let config = match nattt::daemon::read(&arguments.config) {
         Ok(config) => config,
         Err(error) => {
-            log::error!("{}: {error}", arguments.config.display());
+            log::error!("{error}");
             return ExitCode::FAILURE;
         }
     };
     if arguments.check {
         return ExitCode::SUCCESS;
     }
-    match nattt::daemon::run(config) {
+    match nattt::daemon::run(config, &arguments.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
             ExitCode::FAILURE
         }
     }
-}
-
-fn read(path: &std::path::Path) -> Result<Config, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    Config::parse(&text).map_err(|error| error.to_string())
 }

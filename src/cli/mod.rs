@@ -13,6 +13,7 @@ mod metrics;
 mod ping;
 mod probe;
 mod record;
+mod reload;
 mod rules;
 mod source;
 mod status;
@@ -67,6 +68,8 @@ enum Command {
     Ask(Question),
     /// Print, load or remove the firewall rules of a configuration
     Rules(rules::RulesArgs),
+    /// Make a changed configuration effective, rules included, without losing connections
+    Reload(reload::ReloadArgs),
     /// Say what is wrong with a configuration, or what it means
     Check(check::CheckArgs),
     /// Look for what is wrong on this host, and say what to do
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Ask(question) => question.watch().show(|| answer(&cli.global, question)),
         Command::Rules(args) => rules::run(args),
+        Command::Reload(args) => reload::run(args, &cli.global),
         Command::Check(args) => check::run(args, cli.global.json),
         Command::Doctor(args) => Ok(doctor::run(args, &cli.global)),
         Command::Explain(args) => explain::run(args, &cli.global),

@@ -66,15 +66,25 @@ fn remove(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
 fn apply(args: &RulesArgs) -> Result<(), Box<dyn Error>> {
     let config = source::named(&args.config)?;
     let flavour = args.flavour.unwrap_or(config.firewall);
-    if !(args.if_needed && are_loaded(&config, flavour)) {
-        firewall::apply(&config, flavour)?;
+    load(&args.config, &config, flavour, args.if_needed)
+}
+
+/// Loads the rules of what stands in `file`.
+pub(super) fn load(
+    file: &Path,
+    config: &Config,
+    flavour: Flavour,
+    if_needed: bool,
+) -> Result<(), Box<dyn Error>> {
+    if !(if_needed && are_loaded(config, flavour)) {
+        firewall::apply(config, flavour)?;
     }
-    renew_file(&args.config.with_file_name(RULES_FILE), &config)
+    renew_file(&file.with_file_name(RULES_FILE), config)
         .map_err(|error| format!("the rules are loaded, but {error}").into())
 }
 
 /// As the daemon sees it. What the kernel does not tell is not loaded.
-fn are_loaded(config: &Config, flavour: Flavour) -> bool {
+pub(super) fn are_loaded(config: &Config, flavour: Flavour) -> bool {
     let expected = rules::fingerprint(config, flavour);
     let loaded = tables::loaded(flavour, &rules::shape(config, flavour));
     tables::status(&loaded, &expected).state == RulesState::Loaded

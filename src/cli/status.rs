@@ -49,7 +49,7 @@ pub(super) fn rules(rules: &RulesStatus) -> String {
         }
         RulesState::Stale => format!(
             "STALE ({} loaded, {expected} expected): the configuration changed; \
-             load them again: nattt rules apply",
+             make rules and daemon agree: nattt reload",
             rules.found.as_deref().unwrap_or("unmarked rules")
         ),
         RulesState::Damaged => format!(

@@ -45,6 +45,7 @@ pub(super) fn status() -> Status {
         mappings: Some(Usage { count: 1, cap: 65536 }),
         client_flows: Some(Usage { count: 2, cap: 262_144 }),
         gateway_flows: None,
+        reload: None,
         warnings: Vec::new(),
     }
 }

@@ -26,6 +26,9 @@ pub struct Status {
     pub client_flows: Option<Usage>,
     /// Flows of the gateway role.
     pub gateway_flows: Option<Usage>,
+    /// What became of the last call to read the configuration again; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reload: Option<Reload>,
     /// What keeps it from working, each with what to do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -39,6 +42,27 @@ pub enum Role {
     Client,
     /// Ends tunnels to exported hosts.
     Gateway,
+}
+
+/// A call to read the configuration again (SIGHUP).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reload {
+    /// Calls so far, this one included. Several that come at once may count as one.
+    pub number: u64,
+    /// What became of it.
+    pub state: ReloadState,
+}
+
+/// What became of a call to read the configuration again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadState {
+    /// It takes effect as soon as rules with this fingerprint are loaded.
+    Waiting(String),
+    /// It is in effect, or was before.
+    Done,
+    /// It is not in effect, for this reason.
+    Refused(String),
 }
 
 /// The firewall rules, as far as the daemon can tell.

@@ -34,21 +34,57 @@ const MAX_ERRORS: u32 = 64;
 /// Sorts replies.
 pub(super) struct Sorter {
     pub(super) queue: DnsQueue,
-    pub(super) policy: Policy,
     pub(super) counters: Arc<Counters>,
     pub(super) handover: Arc<Handover>,
-    pub(super) stop: Arc<Stop>,
 }
 
-/// The sorter cannot be woken, so it outlives the holder. It takes a turn for each reply that it
-/// may hand on, and hands none on once a stop is requested: after a turn of its own, the holder
-/// knows that nothing more comes. The kernel would drop what still waits when its queue is closed.
+/// Between the sorter, which cannot be woken and outlives every holder, and the holders of one
+/// queue, one after the other.
 #[derive(Default)]
-pub(super) struct Handover(Mutex<()>);
+pub(super) struct Handover {
+    /// How replies are sorted; without it none is handed on. The sorter keeps it locked until it has
+    /// given the verdict, so that after a change nothing comes that was sorted before.
+    policy: Mutex<Option<Policy>>,
+    /// Replies that waited when the last holder ended. Their verdicts are the next one's.
+    left: Mutex<Vec<Captured>>,
+}
 
 impl Handover {
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// From now on replies are sorted, and somebody holds them.
+    pub(super) fn sort_by(&self, policy: Policy) {
+        *self.policy() = Some(policy);
+    }
+
+    /// Nobody holds replies any more: all that wait are passed on.
+    pub(super) fn close(&self, queue: &Queue, counters: &Counters) {
+        *self.policy() = None;
+        let mut verdicts = Verdicts::default();
+        for captured in self.take_left() {
+            counters.add(Counter::DnsTimeout);
+            verdicts.plain(queue.number(), captured.id, Action::Accept);
+        }
+        counters.add_many(Counter::VerdictRefused, queue.send(&verdicts));
+        let mut batch = Batch::new(BATCH);
+        while let Ok(true) = queue.receive(&mut batch) {
+            let mut verdicts = Verdicts::default();
+            for packet in batch.packets().flatten() {
+                counters.add(Counter::DnsPassed);
+                verdicts.plain(queue.number(), packet.id, Action::Accept);
+            }
+            counters.add_many(Counter::VerdictRefused, queue.send(&verdicts));
+        }
+    }
+
+    fn policy(&self) -> MutexGuard<'_, Option<Policy>> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leave(&self, waiting: Vec<Captured>) {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).extend(waiting);
+    }
+
+    fn take_left(&self) -> Vec<Captured> {
+        std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -71,13 +107,12 @@ impl Sorter {
         }
     }
 
-    /// The turn lasts until the verdict has been given.
     fn serve(&mut self) -> io::Result<()> {
-        let Self { queue, policy, counters, handover, stop } = self;
+        let Self { queue, counters, handover } = self;
         let mut turn = None;
-        queue.serve(|packet| {
-            turn = Some(handover.turn());
-            if stop.requested() { Sorted::Pass } else { sort(packet, policy, counters) }
+        queue.serve(|packet| match &**turn.insert(handover.policy()) {
+            Some(policy) => sort(packet, policy, counters),
+            None => Sorted::Pass,
         })
     }
 }
@@ -98,7 +133,7 @@ fn sort(packet: &[u8], policy: &Policy, counters: &Counters) -> Sorted {
 
 /// Holds replies until their NAT record is known or their time is over.
 pub(super) struct Holder {
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     pub(super) lookups: Lookups,
     pub(super) answers: Receiver<Answered>,
     pub(super) wake: Arc<Wake>,
@@ -151,10 +186,13 @@ impl Surroundings for Around {
 }
 
 impl Holder {
-    /// Serves the queue until a stop is requested; then nothing is left waiting.
+    /// Serves the queue until a stop is requested; what waits then is left to the next holder.
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut hold = Hold::new(self.settings.clone());
         let mut batch = Batch::new(BATCH);
+        for captured in self.handover.take_left() {
+            hold.packet(captured, self.clock.now(), &mut self.around);
+        }
         while !self.stop.requested() {
             // Before looking for work, so that a wake-up in between is not lost.
             self.wake.clear();
@@ -174,22 +212,8 @@ impl Holder {
                 self.queue.wait(&[self.stop.wake(), &self.wake], pause)?;
             }
         }
-        hold.stop();
         self.carry_out(&mut hold);
-        drop(self.handover.turn());
-        self.release_rest(&mut batch)
-    }
-
-    /// What was handed on last and never taken.
-    fn release_rest(&self, batch: &mut Batch) -> io::Result<()> {
-        while self.queue.receive(batch)? {
-            let mut verdicts = Verdicts::default();
-            for packet in batch.packets().flatten() {
-                self.counters.add(Counter::DnsPassed);
-                verdicts.plain(self.queue.number(), packet.id, Action::Accept);
-            }
-            self.send(&verdicts);
-        }
+        self.handover.leave(hold.into_waiting());
         Ok(())
     }
 

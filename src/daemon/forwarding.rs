@@ -9,18 +9,18 @@ use crate::doctor::{self, Finding};
 use crate::os::sysctl::{self, Changed};
 use crate::tunnel::Addresses;
 
-/// Switches forwarding on where the configuration says so; it is put back with the values' end.
-pub(super) fn enable(gateway: Option<&Gateway>) -> Result<Vec<Changed>, Error> {
+/// The settings that switch forwarding on, with their values, where the configuration says so.
+pub(super) fn wanted(gateway: Option<&Gateway>) -> Vec<(String, &'static str)> {
     let gateway = gateway.filter(|gateway| gateway.enable_forwarding);
     let interfaces = gateway.into_iter().flat_map(Gateway::arrivals);
-    interfaces.filter_map(|interface| enable_on(interface).transpose()).collect()
+    interfaces.map(|interface| (sysctl::forwarding(interface), "1")).collect()
 }
 
-fn enable_on(interface: &str) -> Result<Option<Changed>, Error> {
-    let name = sysctl::forwarding(interface);
-    let changed = sysctl::set(&name, "1").map_err(|error| Error::Setting(name.clone(), error))?;
+/// Sets a setting of the kernel; it is put back with the value's end.
+pub(super) fn set(name: &str, value: &str) -> Result<Option<Changed>, Error> {
+    let changed = sysctl::set(name, value).map_err(|e| Error::Setting(name.to_owned(), e))?;
     if changed.is_some() {
-        info!("{name} is 1 while natttd runs");
+        info!("{name} is {value} while natttd runs");
     }
     Ok(changed)
 }

@@ -22,6 +22,7 @@ pub(super) struct Guard {
     shape: Shape,
     pool: Option<(Ipv4Net, PoolRoute)>,
     seen: Mutex<Seen>,
+    awaited: Mutex<Option<Awaited>>,
     loaded: AtomicBool,
 }
 
@@ -31,6 +32,17 @@ pub(super) struct Checked {
     pub(super) another_table: bool,
     /// Whether the route is as it should be.
     pub(super) route: io::Result<()>,
+    /// They are those of the next configuration, which takes effect in a moment.
+    pub(super) changing: bool,
+}
+
+/// Rules of a configuration that takes effect once they are loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Awaited {
+    /// Theirs.
+    pub(super) fingerprint: String,
+    /// Whether they guard the present configuration, too.
+    pub(super) suffice: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +64,27 @@ impl Guard {
             shape: rules::shape(config, config.firewall),
             pool,
             seen: Mutex::new(Seen { status, table: None }),
+            awaited: Mutex::default(),
             loaded: AtomicBool::new(false),
         }
+    }
+
+    /// From now on these rules are nobody's mistake.
+    pub(super) fn await_rules(&self, awaited: Option<Awaited>) {
+        *self.awaited.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
+    }
+
+    /// What was found, if it is what was awaited.
+    fn awaited(&self, found: &RulesStatus) -> Option<Awaited> {
+        let awaited = self.awaited.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_found = |awaited: &Awaited| found.found.as_ref() == Some(&awaited.fingerprint);
+        awaited.filter(|awaited| found.state == RulesState::Stale && is_found(awaited))
+    }
+
+    /// Whether the rules are loaded and whole now. Changes nothing.
+    pub(super) fn finds_rules(&self) -> bool {
+        let expected = self.seen().status.expected;
+        self.look(&expected).status.state == RulesState::Loaded
     }
 
     pub(super) fn status(&self) -> RulesStatus {
@@ -69,6 +100,12 @@ impl Guard {
     pub(super) fn check(&self) -> Checked {
         let before = self.seen();
         let now = self.look(&before.status.expected);
+        if let Some(awaited) = self.awaited(&now.status) {
+            let close = !awaited.suffice;
+            self.loaded.fetch_and(!close, Relaxed);
+            let route = if close { self.set_route(false) } else { Ok(()) };
+            return Checked { another_table: false, route, changing: true };
+        }
         let open = now.status.state == RulesState::Loaded;
         self.loaded.store(open, Relaxed);
         if now.status != before.status {
@@ -76,7 +113,7 @@ impl Guard {
         }
         let another_table = now.table != before.table;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        Checked { another_table, route: self.set_route(open) }
+        Checked { another_table, route: self.set_route(open), changing: false }
     }
 
     fn seen(&self) -> Seen {
@@ -106,8 +143,8 @@ impl Guard {
                 log::warn!("rules: not loaded; load them with `nattt rules apply`; {consequence}")
             }
             RulesState::Stale => log::warn!(
-                "rules: made from another configuration; load them with `nattt rules apply`; \
-                 {consequence}"
+                "rules: made from another configuration; load them with `nattt rules apply`, or \
+                 make the changed one effective with `nattt reload`; {consequence}"
             ),
             RulesState::Damaged => log::warn!(
                 "rules: changed by somebody: {}; load them again with `nattt rules apply`; \
@@ -128,5 +165,28 @@ impl Guard {
         if let Err(error) = self.set_route(false) {
             log::warn!("{}", Error::Route(error));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_awaited_rules_are_nobodys_mistake() {
+        let guard = Guard::new(&Config::parse("[client]").expect("a configuration"));
+        let status = |state, found: &str| {
+            let expected = "0000000000000001".to_owned();
+            RulesStatus { state, expected, found: Some(found.to_owned()), wrong: None }
+        };
+        let next = status(RulesState::Stale, "0000000000000002");
+        assert_eq!(guard.awaited(&next), None);
+        let awaited = Awaited { fingerprint: "0000000000000002".into(), suffice: true };
+        guard.await_rules(Some(awaited.clone()));
+        assert_eq!(guard.awaited(&next), Some(awaited));
+        assert_eq!(guard.awaited(&status(RulesState::Stale, "0000000000000003")), None);
+        assert_eq!(guard.awaited(&status(RulesState::Damaged, "0000000000000001")), None);
+        guard.await_rules(None);
+        assert_eq!(guard.awaited(&next), None);
     }
 }

@@ -66,12 +66,16 @@ struct Progress {
 }
 
 impl Housekeeping {
-    /// Goes on until a stop is requested. However it ends, the plan goes with it, and so the mapping
-    /// table is saved.
+    /// Goes on until a stop is requested.
     pub(super) fn run(&self, saving: Option<SavePlan>) -> Result<(), Error> {
-        let mut progress = Progress { saving, ..Progress::default() };
+        let mut progress =
+            Progress { saving, notices: Notices::since(&self.counters), ..Progress::default() };
         while !self.stop.requested() {
             self.wait()?;
+            // The end must not wait for the keepalives of very many flows.
+            if self.stop.requested() {
+                break;
+            }
             self.changes(&mut progress);
             let uptime = self.clock.now().since(self.clock.started());
             if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
@@ -123,7 +127,9 @@ impl Housekeeping {
                 progress.sets.forget();
             }
             progress.route.done("setting the route of the pool", checked.route);
-            self.repair_rules(uptime, progress);
+            if !checked.changing {
+                self.repair_rules(uptime, progress);
+            }
         }
     }
 

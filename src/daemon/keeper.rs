@@ -40,29 +40,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Takes the flows of an earlier run back.
-    pub(super) fn restore(roles: Arc<Roles>, clock: Clock, state_dir: &Path) -> Self {
+    /// For the flows of these roles, and a file that nobody has read yet.
+    pub(super) fn new(roles: Arc<Roles>, clock: Clock, state_dir: &Path) -> Self {
         let journal = Journal::new(&state_dir.join(FILE));
         // Without it no file counts as of this boot: " " is nobody's.
         let boot = clock::boot().unwrap_or_else(|_| " ".into());
-        match journal.load() {
-            Ok(text) => {
-                let (flows, others) = Saved::read(&text, &boot).unwrap_or_else(|error| {
-                    log::warn!("the saved flows: {error}; connections may break");
-                    Default::default()
-                });
-                let (saved, restored) = (flows.len(), roles.restore(flows, SNAPSHOT, clock.now()));
-                if saved > 0 {
-                    log::info!("{restored} of {saved} saved flows go on");
-                }
-                if others > 0 {
-                    log::debug!("{others} lines of the saved flows are none");
-                }
-            }
-            Err(error) => log::warn!("reading the saved flows: {error}; connections may break"),
-        }
-        // What was just restored is not new.
-        roles.fresh();
         Self {
             roles,
             clock,
@@ -71,6 +53,42 @@ impl Keeper {
             snapshot: Default::default(),
             saving: Repeated::default(),
         }
+    }
+
+    /// Takes the flows of an earlier run back.
+    pub(super) fn restore(self) -> Self {
+        match self.journal.load() {
+            Ok(text) => {
+                let (flows, others) = Saved::read(&text, &self.boot).unwrap_or_else(|error| {
+                    log::warn!("the saved flows: {error}; connections may break");
+                    Default::default()
+                });
+                if others > 0 {
+                    log::debug!("{others} lines of the saved flows are none");
+                }
+                self.take(flows, SNAPSHOT)
+            }
+            Err(error) => {
+                log::warn!("reading the saved flows: {error}; connections may break");
+                self
+            }
+        }
+    }
+
+    /// Takes flows over that went on until now under another configuration.
+    pub(super) fn carry(self, flows: Vec<Saved>) -> Self {
+        self.take(flows, Duration::ZERO)
+    }
+
+    /// `slack`: how old what was saved may be.
+    fn take(self, flows: Vec<Saved>, slack: Duration) -> Self {
+        let (saved, restored) = (flows.len(), self.roles.restore(flows, slack, self.clock.now()));
+        if saved > 0 {
+            log::info!("{restored} of {saved} flows go on");
+        }
+        // What was just restored is not new.
+        self.roles.fresh();
+        self
     }
 
     /// Goes on until a stop is requested; `wake` tells of new flows.

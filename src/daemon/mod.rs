@@ -12,21 +12,28 @@
 //! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
 //! | metrics | answers Prometheus, where that is configured |
-//! | signals | asks the others to stop on SIGTERM and SIGINT; survives SIGHUP |
-//! | main | starts the others and waits for their end |
+//! | signals | tells main of SIGTERM, SIGINT and SIGHUP |
+//! | main | starts the others; ends them, or lets another configuration take their place |
+//!
+//! All but `dns`, `saver`, `signals` and `main` belong to one configuration and end with it
+//! (`change`).
 
+mod change;
 mod dns;
 mod drops;
 mod error;
 mod explain;
 mod forwarding;
 mod guard;
+mod held;
 mod housekeeping;
 mod keeper;
+mod lasting;
 pub mod log;
 mod metrics;
 mod notices;
 mod pulse;
+mod reloads;
 mod repair;
 mod repeated;
 mod report;
@@ -37,65 +44,89 @@ mod stop;
 mod worker;
 
 use std::io;
-use std::net::UdpSocket;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use ::log::{info, warn};
-use signal_hook::iterator::Signals;
 
+pub use change::read;
 pub use error::Error;
 pub use roles::Roles;
 
 use crate::config::{self, Config};
-use crate::counters::Counters;
-use crate::dns::Policy;
 use crate::mapping::Mappings;
-use crate::os::clock::Clock;
-use crate::os::control::{GROUP, Server};
-use crate::os::dnsqueue::DnsQueue;
+use crate::os::control::Server;
 use crate::os::events::Events;
 use crate::os::limits;
 use crate::os::lookup::Lookups;
 use crate::os::network::{Interfaces, Network};
-use crate::os::nfqueue::{Options, Queue, Wake};
-use crate::os::ports::{self, Ports};
+use crate::os::nfqueue::{Queue, Wake};
+use crate::os::ports::Ports;
 use crate::os::route;
-use crate::os::sysctl::{self, Changed, UDP_EARLY_DEMUX};
 
-use drops::Drops;
 use guard::Guard;
+use held::{Held, Replies};
 use housekeeping::Housekeeping;
 use keeper::Keeper;
+use lasting::Lasting;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
-use saved::SavePlan;
+use saved::{SavePlan, Saving};
 use stop::Stop;
 use worker::Worker;
 
-/// Packets that the kernel holds for one data queue.
-const DATA_QUEUE: Options = Options { max_len: 4096, fail_open: false };
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
-/// Runs until SIGTERM or SIGINT.
-pub fn run(config: Config) -> Result<(), Error> {
-    let signals = signals::catch()?;
-    Daemon::prepare(config)?.run(signals)
+/// Runs until SIGTERM or SIGINT. On SIGHUP `file` is read again, from which `config` came.
+pub fn run(config: Config, file: &Path) -> Result<(), Error> {
+    let calls = signals::listen()?;
+    let mut daemon = Daemon::prepare(config)?;
+    loop {
+        let running = daemon.start();
+        match running.until_change(file, &calls) {
+            Ok(Some(plan)) => daemon = running.change(plan)?,
+            Ok(None) => return running.end(),
+            Err(error) => return running.end().and(Err(error)),
+        }
+    }
 }
 
 /// Everything that threads share, made before any of them starts.
 struct Daemon {
     config: Config,
     shared: Shared,
-    queues: Vec<Queue>,
-    dns: Option<(DnsQueue, Queue)>,
-    server: Server,
+    held: Held,
     keeper: Keeper,
-    _tunnel_port: Option<UdpSocket>,
-    /// Settings of the kernel, put back when the daemon ends.
-    _changed: Vec<Changed>,
+    saving: Option<Saving>,
+    beginning: Beginning,
+}
+
+/// The threads, and what is left to do when they end.
+struct Running {
+    config: Config,
+    shared: Shared,
+    held: Held,
+    keeper: Arc<Mutex<Keeper>>,
+    saving: Option<Saving>,
+    threads: Vec<Thread>,
+    started: Result<(), Error>,
+}
+
+/// How a configuration comes into effect.
+enum Beginning {
+    /// The process has just started.
+    Started,
+    /// After another configuration.
+    Changed {
+        /// Since when packets have been waiting.
+        since: Instant,
+        /// What that one held. Closing a queue takes time, for which no packet need wait.
+        before: Box<Held>,
+    },
 }
 
 #[derive(Clone)]
@@ -103,9 +134,7 @@ struct Shared {
     roles: Arc<Roles>,
     network: Network,
     guard: Arc<Guard>,
-    counters: Arc<Counters>,
-    drops: Arc<Drops>,
-    clock: Clock,
+    lasting: Lasting,
     stop: Arc<Stop>,
     pulses: Arc<Pulses>,
     /// Used when flows were opened.
@@ -114,64 +143,75 @@ struct Shared {
 
 impl Daemon {
     fn prepare(config: Config) -> Result<Self, Error> {
-        let clock = Clock::start();
-        let server = Server::bind(&config.daemon.control_socket, GROUP).map_err(Error::Control)?;
-        make_state_dir(&config)?;
-        let network = network(&config)?;
+        let lasting = Lasting::new()?;
+        let network = network(&config, Ports::new(max_ports(&config), config.mark.bit()))?;
         pool_is_free(&config, &network)?;
-        route::remove_others(config.client.as_ref().map(|client| client.pool))
-            .map_err(Error::Route)?;
+        let held = Held::take(&config, None, &lasting)?;
+        make_state_dir(&config)?;
         let client = config.client.as_ref();
-        let mappings = client.map(|client| saved::load(&config, client, clock));
+        route::remove_others(client.map(|client| client.pool)).map_err(Error::Route)?;
+        let load = |client| Arc::new(saved::load(&config, client, lasting.clock));
+        let mappings = client.map(load);
+        let start = |mappings| Saving::start(mappings, &config, true, &lasting.failure);
+        let saving = mappings.as_ref().map(start).transpose()?;
+        Self::make((config, held), (network, mappings, saving), lasting, Keeper::restore)
+    }
+
+    /// `take_back`: how the keeper comes to the flows there are already.
+    fn make(
+        (config, held): (Config, Held),
+        (network, mappings, saving): (Network, Option<Arc<Mappings>>, Option<Saving>),
+        lasting: Lasting,
+        take_back: impl FnOnce(Keeper) -> Keeper,
+    ) -> Result<Self, Error> {
         let roles = Arc::new(Roles::new(&config, &network, mappings));
-        let queues = config
-            .queues
-            .data()
-            .map(|number| bind_queue(number, DATA_QUEUE))
-            .collect::<Result<_, _>>()?;
-        let dns = config.client.as_ref().map(|_| bind_dns(&config)).transpose()?;
+        let keeper = Keeper::new(Arc::clone(&roles), lasting.clock, &config.daemon.state_dir);
         let shared = Shared {
             roles,
             network,
             guard: Arc::new(Guard::new(&config)),
-            counters: Arc::default(),
-            drops: Arc::default(),
-            clock,
+            lasting,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
             fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
-        let keeper = Keeper::restore(Arc::clone(&shared.roles), clock, &config.daemon.state_dir);
-        Ok(Self {
-            keeper,
-            _tunnel_port: own_tunnel_port(&config)?,
-            _changed: changed_settings(&config)?,
-            config,
-            shared,
-            queues,
-            dns,
-            server,
-        })
+        let keeper = take_back(keeper);
+        Ok(Self { config, shared, held, keeper, saving, beginning: Beginning::Started })
     }
 
-    fn run(self, signals: Signals) -> Result<(), Error> {
-        let Self { config, shared, queues, dns, server, keeper, _tunnel_port, _changed } = self;
-        let handle = signals.handle();
+    fn start(self) -> Running {
+        let Self { config, shared, held, keeper, saving, beginning } = self;
+        let plan = saving.as_ref().map(Saving::plan);
         let mut threads = Vec::new();
         let keeper = Arc::new(Mutex::new(keeper));
         let started = shared
             .keeper(&keeper, &mut threads)
-            .and_then(|()| shared.start(&config, queues, dns, server, signals, &mut threads));
+            .and_then(|()| shared.start(&config, &held, beginning, plan, &mut threads));
         if started.is_err() {
             shared.stop.request();
         }
-        let result = started.and(join(threads)).and(shared.stop.failure().map_or(Ok(()), Err));
-        handle.close();
-        // Only now that no worker opens flows.
-        keeper.lock().unwrap_or_else(PoisonError::into_inner).save();
+        Running { config, shared, held, keeper, saving, threads, started }
+    }
+}
+
+impl Running {
+    fn end(mut self) -> Result<(), Error> {
+        let result = self.stop();
+        let result = result.and(self.saving.take().map_or(Ok(()), Saving::end));
         // Only now that housekeeping, which may open it, has ended.
-        shared.guard.close();
+        self.shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
+        result
+    }
+
+    /// Ends all threads, and returns the first error.
+    fn stop(&mut self) -> Result<(), Error> {
+        self.shared.stop.request();
+        let started = std::mem::replace(&mut self.started, Ok(()));
+        let failure = || self.shared.lasting.failure.failure().map_or(Ok(()), Err);
+        let result = started.and(join(std::mem::take(&mut self.threads))).and_then(|()| failure());
+        // Only now that no worker opens flows.
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner).save();
         result
     }
 }
@@ -182,32 +222,48 @@ impl Shared {
     fn start(
         &self,
         config: &Config,
-        queues: Vec<Queue>,
-        dns: Option<(DnsQueue, Queue)>,
-        server: Server,
-        signals: Signals,
+        held: &Held,
+        beginning: Beginning,
+        saving: Option<SavePlan>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
         let housekeeping = self.housekeeping(config)?;
-        self.guard.check().route.map_err(Error::Route)?;
-        let saving = self.saver(config, threads)?;
-        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
-        threads.push(self.control(config.clone(), server)?);
-        threads.extend(self.metrics(config)?);
-        for queue in queues {
-            threads.push(self.worker(config, queue)?);
+        match (self.guard.check().route.map_err(Error::Route), &beginning) {
+            (Err(error), Beginning::Started) => return Err(error),
+            (Err(error), Beginning::Changed { .. }) => warn!("{error}; natttd tries again"),
+            (Ok(()), _) => {}
         }
-        if let (Some(client), Some(queues), Some(role)) = (&config.client, dns, &self.roles.client)
+        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
+        threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
+        threads.extend(self.metrics(config)?);
+        for queue in &held.data {
+            threads.push(self.worker(config, Arc::clone(queue))?);
+        }
+        if let (Some(client), Some(replies), Some(role)) =
+            (&config.client, &held.replies, &self.roles.client)
         {
-            self.dns(config, queues, client, Arc::clone(role.mappings()), threads)?;
+            self.dns(replies, client, Arc::clone(role.mappings()), threads)?;
         }
         for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
         }
-        info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles);
+        match beginning {
+            Beginning::Started => {
+                info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles)
+            }
+            Beginning::Changed { since, before } => {
+                self.lasting.reloads.done();
+                let waited = since.elapsed().as_millis();
+                info!(
+                    "the changed configuration is in effect: {}; packets waited {waited} ms",
+                    self.roles
+                );
+                drop(before);
+            }
+        }
         notify(&[sd_notify::NotifyState::Ready]);
-        self.signals(signals)
+        Ok(())
     }
 
     fn keeper(&self, keeper: &Arc<Mutex<Keeper>>, threads: &mut Vec<Thread>) -> Result<(), Error> {
@@ -219,7 +275,8 @@ impl Shared {
     }
 
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
-        let Self { roles, network, guard, counters, clock, stop, pulses, .. } = self.clone();
+        let Self { roles, network, guard, lasting, stop, pulses, .. } = self.clone();
+        let Lasting { counters, clock, .. } = lasting;
         Ok(Housekeeping {
             roles,
             network,
@@ -235,17 +292,7 @@ impl Shared {
         })
     }
 
-    fn saver(&self, config: &Config, threads: &mut Vec<Thread>) -> Result<Option<SavePlan>, Error> {
-        let Some(client) = &self.roles.client else { return Ok(None) };
-        let (plan, saver) = saved::new(Arc::clone(client.mappings()), config);
-        threads.push(self.spawn("saver", move || {
-            saver.run();
-            Ok(())
-        })?);
-        Ok(Some(plan))
-    }
-
-    fn control(&self, config: Config, server: Server) -> Result<Thread, Error> {
+    fn control(&self, config: Config, server: Arc<Server>) -> Result<Thread, Error> {
         let (report, stop) = (self.report(config), Arc::clone(&self.stop));
         self.spawn("control", move || {
             let answer = |request| report.answer(request);
@@ -254,12 +301,14 @@ impl Shared {
     }
 
     fn report(&self, config: Config) -> Report {
-        let Self { roles, network, guard, counters, drops, clock, .. } = self.clone();
-        Report { config, roles, network, guard, counters, drops, clock }
+        let Self { roles, network, guard, lasting, .. } = self.clone();
+        let Lasting { counters, drops, clock, reloads, .. } = lasting;
+        Report { config, roles, network, guard, counters, drops, clock, reloads }
     }
 
-    fn worker(&self, config: &Config, queue: Queue) -> Result<Thread, Error> {
-        let Self { roles, guard, counters, drops, clock, stop, .. } = self.clone();
+    fn worker(&self, config: &Config, queue: Arc<Queue>) -> Result<Thread, Error> {
+        let Self { roles, guard, lasting, stop, .. } = self.clone();
+        let Lasting { counters, drops, clock, .. } = lasting;
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
@@ -272,8 +321,7 @@ impl Shared {
     /// The holder's thread ends first and ends the lookups with it.
     fn dns(
         &self,
-        config: &Config,
-        (sorter, holder): (DnsQueue, Queue),
+        replies: &Replies,
         client: &config::Client,
         mappings: Arc<Mappings>,
         threads: &mut Vec<Thread>,
@@ -282,20 +330,20 @@ impl Shared {
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { roles, counters, clock, stop, .. } = self.clone();
-        let handover = Arc::<dns::Handover>::default();
+        let Self { roles, lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
+        let handover = Arc::clone(&replies.handover);
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
-        let (number, around) = (holder.number(), dns::Around { mappings, roles });
+        let (number, around) = (replies.hold.number(), dns::Around { mappings, roles });
         let holder = dns::Holder {
-            queue: holder,
+            queue: Arc::clone(&replies.hold),
             lookups,
             answers,
             wake,
             around,
             settings,
             counters,
-            handover: Arc::clone(&handover),
+            handover,
             clock,
             stop,
         };
@@ -305,37 +353,7 @@ impl Shared {
             asker.run();
             Ok(())
         })?);
-        self.sorter((sorter, config.queues.dns()), policy, handover)
-    }
-
-    /// Not waited for at the end: crate `nfq` cannot be woken. Its queue passes replies on.
-    fn sorter(
-        &self,
-        (queue, number): (DnsQueue, u16),
-        policy: Policy,
-        handover: Arc<dns::Handover>,
-    ) -> Result<(), Error> {
-        let Self { counters, stop, .. } = self.clone();
-        let failure = FailAtEnd("dns", Arc::clone(&stop));
-        let mut sorter = dns::Sorter { queue, policy, counters, handover, stop };
-        self.spawn("dns", move || {
-            let FailAtEnd(_, stop) = &failure;
-            if let Err(error) = sorter.run() {
-                // First: it says more than that the thread ended.
-                stop.fail(Error::Queue(number, error));
-            }
-            Ok(())
-        })?;
-        Ok(())
-    }
-
-    fn signals(&self, mut signals: Signals) -> Result<(), Error> {
-        let stop = Arc::clone(&self.stop);
-        self.spawn("signals", move || {
-            signals::until_stop(&mut signals);
-            stop.request();
-            Ok(())
-        })?;
+        replies.handover.sort_by(policy);
         Ok(())
     }
 
@@ -371,15 +389,6 @@ impl Drop for StopAtEnd {
     }
 }
 
-/// For a thread that nobody waits for and that never ends by itself: even its panic is a failure.
-struct FailAtEnd(&'static str, Arc<Stop>);
-
-impl Drop for FailAtEnd {
-    fn drop(&mut self) {
-        self.1.fail(Error::Thread(self.0));
-    }
-}
-
 /// Waits for all threads and returns the first error.
 fn join(threads: Vec<Thread>) -> Result<(), Error> {
     let mut result = Ok(());
@@ -389,20 +398,13 @@ fn join(threads: Vec<Thread>) -> Result<(), Error> {
     result
 }
 
-fn bind_queue(number: u16, options: Options) -> Result<Queue, Error> {
-    Queue::bind(number, options).map_err(|e| Error::Queue(number, e))
+/// Most outer ports of this host's own, a descriptor each.
+fn max_ports(config: &Config) -> usize {
+    config.client.as_ref().map_or(0, |client| client.max_ports)
 }
 
-/// First the queue that replies are handed on to, then the one that hands them on.
-fn bind_dns(config: &Config) -> Result<(DnsQueue, Queue), Error> {
-    let (number, hold) = (config.queues.dns(), config.queues.hold());
-    let holder = bind_queue(hold, dns::HOLD_QUEUE)?;
-    let sorter = DnsQueue::bind(number, hold).map_err(|e| Error::Queue(number, e))?;
-    Ok((sorter, holder))
-}
-
-fn network(config: &Config) -> Result<Network, Error> {
-    let cap = config.client.as_ref().map_or(0, |client| client.max_ports);
+fn network(config: &Config, ports: Ports) -> Result<Network, Error> {
+    let cap = max_ports(config);
     let allowed = limits::raise_descriptors();
     if allowed < cap as u64 + OTHER_DESCRIPTORS {
         warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
@@ -413,8 +415,7 @@ fn network(config: &Config) -> Result<Network, Error> {
         hairpin: gateway.map(|gateway| gateway.hairpin.clone()).unwrap_or_default(),
         serve: client.map(|client| client.serve.clone()).unwrap_or_default(),
     };
-    Network::new(Ports::new(cap, config.mark.bit()), interfaces)
-        .map_err(|e| Error::System("reading this host's addresses", e))
+    Network::new(ports, interfaces).map_err(|e| Error::System("reading this host's addresses", e))
 }
 
 /// A pool that others can send to must not be somebody's network.
@@ -422,26 +423,6 @@ fn pool_is_free(config: &Config, network: &Network) -> Result<(), Error> {
     let routed = config.client.as_ref().filter(|client| client.is_routed());
     let clash = routed.and_then(|client| Some((client.pool, network.clash(client.pool)?)));
     clash.map_or(Ok(()), |(pool, net)| Err(Error::PoolTaken(pool, net)))
-}
-
-fn own_tunnel_port(config: &Config) -> Result<Option<UdpSocket>, Error> {
-    let own = |port| ports::own(port).map_err(|e| Error::TunnelPort(port, e));
-    config.gateway.as_ref().map(|gateway| own(gateway.port)).transpose()
-}
-
-fn changed_settings(config: &Config) -> Result<Vec<Changed>, Error> {
-    let mut changed = forwarding::enable(config.gateway.as_ref())?;
-    changed.extend(no_early_demux(config)?);
-    Ok(changed)
-}
-
-/// Second line of defence behind the owned outer ports (see [`crate::os::ports`]).
-fn no_early_demux(config: &Config) -> Result<Option<Changed>, Error> {
-    match config.client {
-        Some(_) => sysctl::set(UDP_EARLY_DEMUX, "0")
-            .map_err(|error| Error::Setting(UDP_EARLY_DEMUX.into(), error)),
-        None => Ok(None),
-    }
 }
 
 fn make_state_dir(config: &Config) -> Result<(), Error> {

@@ -30,6 +30,11 @@ struct Told {
 }
 
 impl Notices {
+    /// What was counted before is no news.
+    pub(super) fn since(counters: &Counters) -> Self {
+        Self(WATCHED.map(|counter| Told { value: counters.value(counter), at: None }))
+    }
+
     /// What is to be logged, `uptime` after the start.
     pub(super) fn due(&mut self, counters: &Counters, uptime: Duration) -> Vec<String> {
         let watched = WATCHED.iter().zip(&mut self.0);
@@ -75,5 +80,6 @@ mod tests {
         assert!(notices.due(&counters, at(3)).is_empty());
         assert!(notices.due(&counters, at(62))[0].contains("1 more"));
         assert!(notices.due(&counters, at(200)).is_empty());
+        assert!(Notices::since(&counters).due(&counters, at(201)).is_empty());
     }
 }

@@ -16,6 +16,7 @@ use crate::{tunnel, wire};
 
 use super::drops::Drops;
 use super::guard::Guard;
+use super::reloads::Reloads;
 use super::{Error, Roles, explain, forwarding};
 
 /// The most flows in one answer: it is built in memory.
@@ -30,6 +31,7 @@ pub(super) struct Report {
     pub(super) counters: Arc<Counters>,
     pub(super) drops: Arc<Drops>,
     pub(super) clock: Clock,
+    pub(super) reloads: Arc<Reloads>,
 }
 
 impl Report {
@@ -63,6 +65,7 @@ impl Report {
                 .map(|mappings| Usage { count: mappings.len(), cap: mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
+            reload: self.reloads.last(),
             warnings: self.warnings(),
         }
     }
@@ -71,7 +74,8 @@ impl Report {
         let routed = self.config.client.as_ref().filter(|client| client.is_routed());
         let clash = routed.and_then(|client| Some((client.pool, self.network.clash(client.pool)?)));
         let clash = clash.map(|(pool, net)| Error::PoolTaken(pool, net).to_string());
-        clash.into_iter().chain(forwarding::advice(&self.config, &self.network)).collect()
+        let advice = forwarding::advice(&self.config, &self.network);
+        clash.into_iter().chain(self.reloads.warning()).chain(advice).collect()
     }
 
     /// The daemon does not run without all of its queues.

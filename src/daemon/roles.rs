@@ -27,13 +27,10 @@ pub struct Roles {
 
 impl Roles {
     /// The roles that the configuration names, without flows. The client's needs mapped addresses.
-    pub fn new(config: &Config, network: &Network, mappings: Option<Mappings>) -> Self {
+    pub fn new(config: &Config, network: &Network, mappings: Option<Arc<Mappings>>) -> Self {
         let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
-            Client::new(
-                client_settings(client, config.gateway.as_ref()),
-                network.clone(),
-                Arc::new(mappings),
-            )
+            let settings = client_settings(client, config.gateway.as_ref());
+            Client::new(settings, network.clone(), mappings)
         });
         let gateway = config
             .gateway

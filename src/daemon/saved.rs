@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -13,7 +14,9 @@ use crate::os::clock::Clock;
 use crate::os::state;
 use crate::time::Time;
 
+use super::Error;
 use super::repeated::Repeated;
+use super::stop::Stop;
 
 /// In the state directory.
 const MAPPINGS_FILE: &str = "mappings.json";
@@ -21,12 +24,18 @@ const MAPPINGS_FILE: &str = "mappings.json";
 /// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
 const SAVE_TIMES: Duration = Duration::from_secs(60);
 
-/// Knows when the table is to be saved, and asks for that. Once it is dropped, the table is saved
-/// for the last time.
+/// Knows when the table is to be saved, and asks for that.
 pub(super) struct SavePlan {
     ask: Sender<()>,
     urgent: u64,
     asked_at: Duration,
+}
+
+/// The thread that saves. It goes on under another configuration with the same table and file, so
+/// that no packet waits for the disk.
+pub(super) struct Saving {
+    ask: Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// Saves the table when it is asked to.
@@ -35,14 +44,14 @@ pub(super) struct Saver {
     file: PathBuf,
     asked: Receiver<()>,
     /// The generation that is on disk.
-    saved: u64,
+    saved: Option<u64>,
     saving: Repeated,
 }
 
 /// The table as it was saved. A file that cannot be read never keeps the daemon from starting: it
 /// is set aside.
 pub(super) fn load(config: &Config, client: &config::Client, clock: Clock) -> Mappings {
-    let mappings = Mappings::new(client.pool, client.max_mappings, client.quarantine);
+    let mappings = empty(client);
     restore(&mappings, &file(config), clock.now());
     mappings
 }
@@ -51,7 +60,7 @@ fn restore(mappings: &Mappings, file: &Path, now: Time) {
     let reason = match state::load(file) {
         Ok(None) => return,
         Ok(Some(json)) => match State::from_json(&json) {
-            Ok(saved) => return take(mappings, saved, file, now),
+            Ok(saved) => return take(mappings, saved, &file.display().to_string(), now),
             Err(error) => format!("{}: {error}", file.display()),
         },
         Err(error) => error.to_string(),
@@ -62,16 +71,76 @@ fn restore(mappings: &Mappings, file: &Path, now: Time) {
     }
 }
 
-fn take(mappings: &Mappings, saved: State, file: &Path, now: Time) {
+/// The table when the settings of the client role change: the same, if they are not about it.
+pub(super) fn carried(
+    before: &Arc<Mappings>,
+    (old, new): (&config::Client, &config::Client),
+    now: Time,
+) -> Arc<Mappings> {
+    let about = |client: &config::Client| (client.pool, client.max_mappings, client.quarantine);
+    if about(old) == about(new) {
+        return Arc::clone(before);
+    }
+    let mappings = empty(new);
+    take(&mappings, before.to_state(), "the changed configuration", now);
+    Arc::new(mappings)
+}
+
+fn empty(client: &config::Client) -> Mappings {
+    Mappings::new(client.pool, client.max_mappings, client.quarantine)
+}
+
+fn take(mappings: &Mappings, saved: State, whence: &str, now: Time) {
     let skipped = mappings.restore(saved, now);
     if let Some(reason) = skipped.first_reason {
-        log::warn!("{}: {} mappings left out: {reason}", file.display(), skipped.count);
+        log::warn!("{whence}: {} mappings left out: {reason}", skipped.count);
     }
 }
 
-/// For a table that was just loaded.
-pub(super) fn new(mappings: Arc<Mappings>, config: &Config) -> (SavePlan, Saver) {
-    for_file(mappings, file(config))
+impl Saving {
+    /// For a table that is on disk as it is now, or is not.
+    pub(super) fn start(
+        mappings: &Arc<Mappings>,
+        config: &Config,
+        on_disk: bool,
+        failure: &Arc<Stop>,
+    ) -> Result<Self, Error> {
+        let (plan, mut saver) = for_file(Arc::clone(mappings), file(config));
+        if !on_disk {
+            saver.saved = None;
+        }
+        let guard = FailAtPanic(Arc::clone(failure));
+        let run = move || {
+            let _guard = guard;
+            saver.run();
+        };
+        let thread = Builder::new().name("saver".into()).spawn(run);
+        let thread = thread.map_err(|e| Error::System("starting a thread", e))?;
+        Ok(Self { ask: plan.ask, thread })
+    }
+
+    /// For whoever knows the time. It asks at once: what its predecessor was about to ask for is
+    /// not known.
+    pub(super) fn plan(&self) -> SavePlan {
+        SavePlan { ask: self.ask.clone(), urgent: u64::MAX, asked_at: Duration::ZERO }
+    }
+
+    /// Waits until the table is saved for the last time. Nobody has a plan any more.
+    pub(super) fn end(self) -> Result<(), Error> {
+        drop(self.ask);
+        self.thread.join().map_err(|_| Error::Thread("saver"))
+    }
+}
+
+/// Nobody waits for the thread before the end.
+struct FailAtPanic(Arc<Stop>);
+
+impl Drop for FailAtPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(Error::Thread("saver"));
+        }
+    }
 }
 
 impl SavePlan {
@@ -101,12 +170,12 @@ impl Saver {
     fn save(&mut self) {
         // Before the table is read: what changes meanwhile is saved next time.
         let generation = self.mappings.generation();
-        if generation == self.saved {
+        if Some(generation) == self.saved {
             return;
         }
         let saved = state::save(&self.file, &self.mappings.to_state().to_json());
         if saved.is_ok() {
-            self.saved = generation;
+            self.saved = Some(generation);
         }
         self.saving.done("saving mapped addresses", saved);
     }
@@ -119,7 +188,7 @@ fn file(config: &Config) -> PathBuf {
 fn for_file(mappings: Arc<Mappings>, file: PathBuf) -> (SavePlan, Saver) {
     // One question that waits is enough: the answer is the table as it is then.
     let (ask, asked) = crossbeam_channel::bounded(1);
-    let (saved, urgent) = (mappings.generation(), mappings.urgent_generation());
+    let (saved, urgent) = (Some(mappings.generation()), mappings.urgent_generation());
     let plan = SavePlan { ask, urgent, asked_at: Duration::ZERO };
     (plan, Saver { mappings, file, asked, saved, saving: Repeated::default() })
 }

@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 
 /// What a worker needs.
 pub(super) struct Worker {
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     pub(super) roles: Arc<Roles>,
     pub(super) guard: Arc<Guard>,
     pub(super) counters: Arc<Counters>,

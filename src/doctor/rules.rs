@@ -6,6 +6,8 @@ use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
 
 const APPLY: &str = "load them with `nattt rules apply`";
+/// Loads the rules if need be, and sees to it that natttd reads the same file.
+const RELOAD: &str = "make rules and daemon agree with `nattt reload`";
 
 pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -67,7 +69,7 @@ fn state(rules: &RulesStatus) -> Option<Finding> {
         RulesState::Stale => Some(Finding::problem(
             "rules-stale",
             "the loaded firewall rules are of another configuration: nothing goes through a tunnel",
-            APPLY,
+            RELOAD,
         )),
         RulesState::Damaged => Some(Finding::problem(
             "rules-damaged",
@@ -106,7 +108,8 @@ mod tests {
             let mut facts = testing::client();
             let rules = facts.rules.as_mut().expect("they were looked at");
             rules.state = state;
-            assert!(found(&facts, id).fix.contains("nattt rules apply"));
+            let fix = if id == "rules-stale" { RELOAD } else { APPLY };
+            assert!(found(&facts, id).fix.starts_with(fix));
         }
     }
 

@@ -56,7 +56,8 @@ fn configuration(facts: &Facts) -> Option<Finding> {
         Finding::warning(
             "other-configuration",
             "natttd runs with another configuration than the file's",
-            "restart it with `systemctl restart nattt`, or name its file with `--config PATH`",
+            "make the file effective with `systemctl reload nattt`, or name the other one with \
+             `--config PATH`",
         )
     })
 }
@@ -116,7 +117,7 @@ mod tests {
         testing::status(&mut facts).daemon_version = "0.0.1".into();
         assert!(found(&facts, "other-release").what.contains("0.0.1"));
         testing::status(&mut facts).rules.expected = "0123456789abcdef".into();
-        assert!(found(&facts, "other-configuration").fix.contains("restart"));
+        assert!(found(&facts, "other-configuration").fix.contains("reload"));
     }
 
     #[test]

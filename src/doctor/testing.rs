@@ -51,6 +51,7 @@ fn host(text: &str, roles: Vec<Role>) -> Facts {
         mappings: None,
         client_flows: None,
         gateway_flows: None,
+        reload: None,
         warnings: Vec::new(),
     };
     let kernel: String = numbers.iter().map(|n| format!("{n} 4711 0 2 65531 0 0 12 1\n")).collect();

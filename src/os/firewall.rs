@@ -1,14 +1,21 @@
 //! Loading and removing the rules by the firewall's own tools.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::cttimeout::{self, TimeoutError};
+use super::route;
 use crate::config::{Config, Flavour};
 use crate::rules;
 
+/// One `nattt` after the other: iptables' rules are read, and then replaced by what follows from them.
+const LOCK: &str = "/run/nattt-rules.lock";
 /// Another program may hold the xtables lock for so many seconds.
 const LOCK_WAIT_S: &str = "10";
 
@@ -31,6 +38,8 @@ pub enum FirewallError {
     },
     /// Connection timeout policies that the iptables flavour needs.
     Timeout(TimeoutError),
+    /// The route of another pool could not be closed.
+    Route(io::Error),
 }
 
 impl fmt::Display for FirewallError {
@@ -45,6 +54,9 @@ impl fmt::Display for FirewallError {
                 advice(tool, said).map_or(Ok(()), |advice| write!(f, "\n{advice}"))
             }
             Self::Timeout(error) => error.fmt(f),
+            Self::Route(error) => {
+                write!(f, "closing the route of another pool: {error}: run this as root")
+            }
         }
     }
 }
@@ -72,7 +84,7 @@ impl FirewallError {
 impl std::error::Error for FirewallError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Start { cause, .. } => Some(cause),
+            Self::Start { cause, .. } | Self::Route(cause) => Some(cause),
             Self::Timeout(error) => Some(error),
             Self::Refused { .. } => None,
         }
@@ -87,6 +99,10 @@ impl From<TimeoutError> for FirewallError {
 
 /// Loads the rules of `config`, replacing what was loaded before in either flavour.
 pub fn apply(config: &Config, flavour: Flavour) -> Result<(), FirewallError> {
+    let _lock = Lock::take();
+    // The new rules guard their own pool only; natttd opens its route.
+    let pool = config.client.as_ref().map(|client| client.pool);
+    route::close_others(pool).map_err(FirewallError::Route)?;
     match flavour {
         Flavour::Nft => {
             run("nft", &["-f", "-"], &rules::render(config, flavour))?;
@@ -123,6 +139,11 @@ pub fn listed(tool: &'static str, args: &[&str]) -> Result<String, String> {
 
 /// Removes the rules of one flavour; nothing loaded is no error.
 pub fn remove(flavour: Flavour) -> Result<(), FirewallError> {
+    let _lock = Lock::take();
+    remove_one(flavour)
+}
+
+fn remove_one(flavour: Flavour) -> Result<(), FirewallError> {
     match flavour {
         Flavour::Nft => run("nft", &["-f", "-"], &rules::nft_removal()).map(|_| ()),
         Flavour::Iptables => remove_iptables(),
@@ -131,15 +152,29 @@ pub fn remove(flavour: Flavour) -> Result<(), FirewallError> {
 
 /// Removes the rules of both flavours, those whose tools are installed.
 pub fn remove_all() -> Result<(), FirewallError> {
+    let _lock = Lock::take();
     Flavour::ALL.into_iter().try_for_each(remove_if_installed)
 }
 
 fn remove_if_installed(flavour: Flavour) -> Result<(), FirewallError> {
-    match remove(flavour) {
+    match remove_one(flavour) {
         Err(FirewallError::Start { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
             Ok(())
         }
         result => result,
+    }
+}
+
+/// Held until the end of the value.
+struct Lock(#[expect(dead_code, reason = "closing it gives the lock back")] Option<File>);
+
+impl Lock {
+    /// Whoever cannot have it is not root, and what follows fails and says so.
+    fn take() -> Self {
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(LOCK).ok();
+        Self(file.filter(|file| flock(file, FlockOperation::LockExclusive).is_ok()))
     }
 }
 

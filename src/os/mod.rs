@@ -18,6 +18,7 @@ pub mod network;
 pub mod nfqueue;
 pub mod ports;
 pub mod probe;
+pub mod process;
 pub mod question;
 pub mod route;
 mod scoped;

@@ -62,6 +62,11 @@ impl Network {
         Ok(())
     }
 
+    /// Outer ports.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
     /// Sends a keepalive from its flow's outer port.
     pub fn send(&self, keepalive: &Keepalive<Port>) -> io::Result<()> {
         match &*keepalive.from {

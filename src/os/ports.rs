@@ -6,11 +6,12 @@
 //! that port: nobody can hold one that the kernel would find.
 #![allow(unsafe_code, reason = "two socket options have no safe wrapper")]
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto};
 
@@ -20,46 +21,76 @@ use crate::tunnel::Lease;
 /// The ports that may be owned at once.
 #[derive(Debug, Clone)]
 pub struct Ports {
-    used: Arc<AtomicUsize>,
+    store: Arc<Store>,
     cap: usize,
     mark: u32,
+}
+
+/// What all ports share.
+#[derive(Debug, Default)]
+struct Store {
+    used: AtomicUsize,
+    /// Sockets that were given up while another configuration takes over: it may want the same ports,
+    /// and nobody else shall have them in between.
+    given_up: Mutex<Option<HashMap<u16, UdpSocket>>>,
 }
 
 /// An owned port.
 #[derive(Debug)]
 pub struct Port {
-    socket: UdpSocket,
+    /// Always there until the end.
+    socket: Option<UdpSocket>,
     port: u16,
-    used: Arc<AtomicUsize>,
+    store: Arc<Store>,
 }
 
 impl Ports {
     /// At most `cap` ports, each of which takes a descriptor. What is sent from one carries the
     /// packet mark `mark`, so that the rules mark its connection again after conntrack forgot it.
     pub fn new(cap: usize, mark: u32) -> Self {
-        Self { used: Arc::default(), cap, mark }
+        Self { store: Arc::default(), cap, mark }
+    }
+
+    /// Those of the next configuration. From now on ports that are given up stay owned, for it to
+    /// reserve, until it has [settled](Self::settle).
+    pub fn hand_over(&self, cap: usize, mark: u32) -> Self {
+        *self.store.given_up() = Some(HashMap::new());
+        Self { store: Arc::clone(&self.store), cap, mark }
+    }
+
+    /// Closes what was given up and not reserved again.
+    pub fn settle(&self) {
+        *self.store.given_up() = None;
     }
 
     /// How many are owned, and how many may be.
     pub fn usage(&self) -> (usize, usize) {
-        (self.used.load(Relaxed), self.cap)
+        (self.store.used.load(Relaxed), self.cap)
     }
 
     /// Reserves the preferred port (0: any), or another one if it is taken.
     pub fn reserve(&self, preferred: u16) -> Option<Port> {
-        if self.used.fetch_add(1, Relaxed) >= self.cap {
-            self.used.fetch_sub(1, Relaxed);
+        let Store { used, .. } = &*self.store;
+        if used.fetch_add(1, Relaxed) >= self.cap {
+            used.fetch_sub(1, Relaxed);
             return None;
         }
-        let port = bind(preferred).or_else(|_| bind(0)).and_then(|socket| {
+        let fresh = || -> io::Result<(UdpSocket, u16)> {
+            let socket = bind(preferred).or_else(|_| bind(0))?;
             let port = socket.local_addr()?.port();
+            Ok((socket, port))
+        };
+        let kept = self.store.take(preferred).map(|socket| Ok((socket, preferred)));
+        let port = kept.unwrap_or_else(fresh).and_then(|(socket, port)| {
             set_mark(&socket, self.mark)?;
             Ok((socket, port))
         });
         match port {
-            Ok((socket, port)) => Some(Port { socket, port, used: Arc::clone(&self.used) }),
+            Ok((socket, port)) => {
+                Some(Port { socket: Some(socket), port, store: Arc::clone(&self.store) })
+            }
             Err(_) => {
-                self.used.fetch_sub(1, Relaxed);
+                used.fetch_sub(1, Relaxed);
                 None
             }
         }
@@ -72,6 +103,16 @@ impl Ports {
         set_mark(&socket, self.mark)?;
         rustix::net::sendto(&socket, packet, SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
         Ok(())
+    }
+}
+
+impl Store {
+    fn given_up(&self) -> MutexGuard<'_, Option<HashMap<u16, UdpSocket>>> {
+        self.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, port: u16) -> Option<UdpSocket> {
+        self.given_up().as_mut()?.remove(&port)
     }
 }
 
@@ -125,7 +166,8 @@ fn set_option<T>(
 impl Port {
     /// Sends a datagram from the port.
     pub fn send(&self, to: Hop, payload: &[u8]) -> io::Result<()> {
-        self.socket.send_to(payload, SocketAddrV4::new(to.addr, to.port)).map(drop)
+        let Some(socket) = &self.socket else { return Err(io::ErrorKind::NotConnected.into()) };
+        socket.send_to(payload, SocketAddrV4::new(to.addr, to.port)).map(drop)
     }
 }
 
@@ -137,7 +179,10 @@ impl Lease for Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
-        self.used.fetch_sub(1, Relaxed);
+        self.store.used.fetch_sub(1, Relaxed);
+        if let Some(given_up) = &mut *self.store.given_up() {
+            given_up.extend(self.socket.take().map(|socket| (self.port, socket)));
+        }
     }
 }
 
@@ -168,9 +213,26 @@ mod tests {
         let port = Ports::new(2, 0).reserve(0).expect("a free port");
         let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         sender.send_to(b"stray", (Ipv4Addr::LOCALHOST, port.port())).expect("sent");
-        port.socket.set_nonblocking(true).expect("a socket option");
-        let error = port.socket.recv(&mut [0; 9]).expect_err("nothing to read");
+        let socket = port.socket.as_ref().expect("a socket");
+        socket.set_nonblocking(true).expect("a socket option");
+        let error = socket.recv(&mut [0; 9]).expect_err("nothing to read");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn ports_that_are_given_up_wait_for_the_next_configuration() {
+        let before = Ports::new(2, 0);
+        let (one, two) = (before.reserve(0).expect("free"), before.reserve(0).expect("free"));
+        let (first, second) = (one.port(), two.port());
+        let after = before.hand_over(2, 0);
+        drop((one, two));
+        assert!(UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).is_err(), "nobody else has it");
+        let kept = after.reserve(first).expect("kept");
+        assert_eq!((kept.port(), after.usage()), (first, (1, 2)));
+        after.settle();
+        assert!(UdpSocket::bind((Ipv4Addr::LOCALHOST, second)).is_ok(), "closed");
+        drop(kept);
+        assert!(UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).is_ok(), "no hand-over any more");
     }
 
     #[test]

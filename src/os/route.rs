@@ -90,6 +90,12 @@ pub fn remove_others(pool: Option<Ipv4Net>) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes the routes of all pools but this.
+pub fn close_others(pool: Option<Ipv4Net>) -> io::Result<()> {
+    let others = pools()?.into_iter().filter(|&other| Some(other) != pool);
+    others.into_iter().try_for_each(|other| set(other, PoolRoute::Closed))
+}
+
 /// The pools that have a route of ours.
 fn pools() -> io::Result<Vec<Ipv4Net>> {
     let mut fixed = [0; RTMSG];

@@ -34,6 +34,13 @@ pub fn set(name: &str, value: &str) -> io::Result<Option<Changed>> {
     Ok(Some(Changed { name: name.to_owned(), before }))
 }
 
+impl Changed {
+    /// The setting's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl Drop for Changed {
     fn drop(&mut self) {
         // Nothing better can be done at the end of the process.

@@ -17,6 +17,7 @@ main() {
     install
     runs
     tunnels
+    reloads
     comes_back
     stopped
     hangs
@@ -86,6 +87,38 @@ tunnels() {
     systemctl restart nattt
 }
 
+# In the sandbox: another file, also a wrong one, and roles that come and go.
+reloads() {
+    local before config=/etc/nattt/nattt.toml
+    cp $config /run
+    before=$(pid)
+    sed -i 's/^mark = .*/mark = 0x01000000/; s/^answer_ttl_s = .*/answer_ttl_s = 62/' $config
+    check "systemctl reload nattt" systemctl reload nattt
+    check "loads the rules anew" grep -q 0x01000000 <(nft list table inet nattt)
+    check "natttd means the same" status_says loaded
+    check "rules.nft followed" cmp /etc/nattt/rules.nft <(nattt rules print)
+    check "it is the same process" [ "$(pid)" = "$before" ]
+    check "and active" [ "$(systemctl show -P ActiveState nattt)" = active ]
+    printf '[gateway]\noutside = ["wan"]\nexports = ["192.168.0.0/24"]\nenable_forwarding = true\n' >>$config
+    check "a role is added" systemctl reload nattt
+    check "and is there" grep -q 'client, gateway' <(nattt status)
+    check "forwarding is on" [ "$(cat /proc/sys/net/ipv4/conf/wan/forwarding)" = 1 ]
+    sed -i 's/^outside = /outsyde = /' $config
+    check "a wrong file is refused" not systemctl reload nattt
+    check "with its line" eventually grep -q 'line [0-9]*:.*outsyde' <(journalctl -u nattt)
+    check "natttd goes on as before" grep -q 'client, gateway' <(nattt status)
+    check "its rules are loaded" status_says loaded
+    check "in the same process" [ "$(pid)" = "$before" ]
+    check "which is active" [ "$(systemctl show -P ActiveState nattt)" = active ]
+    cp /run/nattt.toml $config
+    check "a signal will do" systemctl kill -s HUP nattt
+    check "then natttd asks for the rules" eventually without_gateway
+    check "forwarding is as it was" [ "$(cat /proc/sys/net/ipv4/conf/wan/forwarding)" = 0 ]
+    check "and has them" status_says loaded
+    check "still in the same process" [ "$(pid)" = "$before" ]
+    check "and active" eventually [ "$(systemctl show -P ActiveState nattt)" = active ]
+}
+without_gateway() { not grep -q gateway <(nattt status); }
 scraped() {
     exec 4<>/dev/tcp/127.0.0.1/9810
     printf 'GET /metrics HTTP/1.0\r\n\r\n' >&4

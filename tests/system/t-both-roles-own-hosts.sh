@@ -55,12 +55,3 @@ more 0 "$(counter Y client_loop)" "loops at Y"
 for name in gateway_no_flow client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done
-
-# A connection outlives natttd.
-start G talk "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 3 two' three
-wait_for 20 "the first answer" grep -q one "$(log G talk)"
-stop Y natttd KILL
-start_natttd Y
-wait "${PID[G-talk]}" || fail "the connection: $(cat "$(log G talk)")"
-unset "PID[G-talk]"
-matches three "$(cat "$(log G talk)")" "what was said after the restart"

@@ -19,7 +19,7 @@ set -euo pipefail
 VM_DIR=${VM_DIR:-/var/tmp/nattt-vm}
 # Modules loaded at boot, in addition to those of the root file system.
 MODULES="nf_tables nft_queue nfnetlink_queue nft_ct nft_masq nft_nat nft_redir nft_fib_inet
- nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
+ nft_chain_nat nft_objref nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
  nfnetlink_cttimeout veth tun bridge dummy sctp"
 ROOT_MODULES="virtio_pci 9pnet_virtio 9p overlay crc32c_generic"
 

@@ -156,6 +156,7 @@ pub struct Hold {
 #[derive(Debug)]
 struct Waiting {
     id: u32,
+    interface: u32,
     octets: Vec<u8>,
     about: FollowUp,
     inquiry: Inquiry,
@@ -243,11 +244,10 @@ impl Hold {
         self.outputs.pop_front()
     }
 
-    /// Passes on everything that waits: the daemon ends.
-    pub fn stop(&mut self) {
-        let counter = Counter::DnsTimeout;
-        let all = self.waiting.drain(..);
-        self.outputs.extend(all.map(|waiting| Output::Release { id: waiting.id, counter }));
+    /// The packets that wait, for another [`Hold`] to take.
+    pub fn into_waiting(self) -> Vec<Captured> {
+        let captured = |Waiting { id, interface, octets, .. }| Captured { id, interface, octets };
+        self.waiting.into_iter().map(captured).collect()
     }
 
     /// A packet that is worth waiting for, or why it is not.
@@ -260,7 +260,7 @@ impl Hold {
             Class::Hold(about) => {
                 let inquiry = Inquiry::new(server, &about, now);
                 let deadline = now + self.settings.patience;
-                let waiting = Waiting { id, octets, about, inquiry, deadline };
+                let waiting = Waiting { id, interface, octets, about, inquiry, deadline };
                 Ok(Examined::Waits(Box::new(waiting)))
             }
             Class::Nameless(addr) => Ok(Examined::Nameless(addr, octets)),

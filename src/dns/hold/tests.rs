@@ -513,14 +513,18 @@ fn the_silent_server_heard_of_first_makes_room() {
 }
 
 #[test]
-fn the_end_of_the_daemon_releases_everything() {
-    let mut bench = Bench::new();
+fn what_waits_can_be_handed_on() {
+    let (mut bench, mut next) = (Bench::new(), Bench::new());
     let ids = [bench.nodata(), bench.nodata_for("c.example")];
     bench.seen();
-    bench.hold.stop();
-    let seen = bench.seen();
-    assert_eq!(seen.verdicts, ids.map(|id| (id, None)));
-    assert_eq!(seen.counters, [Counter::DnsTimeout; 2]);
+    let waiting = bench.hold.into_waiting();
+    assert_eq!(waiting.iter().map(|captured| captured.id).collect::<Vec<_>>(), ids);
+    for captured in waiting {
+        next.hold.packet(captured, next.now, &mut next.table);
+    }
+    assert_eq!(next.seen().lookups, [key("b.example"), key("c.example")]);
+    next.answer(&key("b.example"), found(&[PATH], 60));
+    assert!(matches!(&next.seen().verdicts[..], [(id, Some(_))] if *id == ids[0]));
 }
 
 #[derive(Debug, Clone)]
@@ -603,8 +607,7 @@ proptest! {
             }
             prop_assert!(waiting.is_empty() || bench.hold.next_deadline().is_some());
         }
-        bench.hold.stop();
-        let left: Vec<_> = bench.seen().verdicts.into_iter().map(|(id, _)| id).collect();
+        let left: Vec<_> = bench.hold.into_waiting().iter().map(|waits| waits.id).collect();
         prop_assert_eq!(left, waiting);
     }
 

@@ -90,6 +90,11 @@ impl Server {
         Ok(Self { listener, path: path.to_owned(), patience: PATIENCE })
     }
 
+    /// Where it listens.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Answers clients, each on a thread of its own, until `stop` becomes readable (an eventfd, a
     /// pipe); then every connection is closed and its thread joined.
     pub fn serve<H>(&self, handler: &H, stop: &impl AsFd) -> io::Result<()>

@@ -41,10 +41,11 @@ pub struct Options {
     pub fail_open: bool,
 }
 
-/// A bound queue.
+/// A bound queue. One thread after the other may serve it; packets wait in between.
 pub struct Queue {
     number: u16,
-    socket: Socket,
+    /// Another descriptor of the socket that bound it: `mnl`'s own stays with one thread.
+    socket: OwnedFd,
 }
 
 /// Wakes a thread that waits for packets.
@@ -78,9 +79,9 @@ impl Queue {
     /// Binds a queue number in this network namespace.
     pub fn bind(number: u16, options: Options) -> io::Result<Self> {
         let socket = Socket(mnl::Socket::new(mnl::Bus::Netfilter)?);
-        let queue = Self { number, socket };
+        let queue = Self { number, socket: socket.as_fd().try_clone_to_owned()? };
         queue.set_buffers()?;
-        queue.configure(options)?;
+        queue.configure(&socket, options)?;
         Ok(queue)
     }
 
@@ -111,7 +112,7 @@ impl Queue {
 
     /// Everything in one message: the kernel hands over the first packets as soon as it has read it,
     /// and they arrive before its answer.
-    fn configure(&self, options: Options) -> io::Result<()> {
+    fn configure(&self, socket: &Socket, options: Options) -> io::Result<()> {
         let [high, low] = self.number.to_be_bytes();
         let params = [&COPY_ALL.to_be_bytes()[..], &[COPY_PACKET]].concat();
         let flags = if options.fail_open { FAIL_OPEN } else { 0 };
@@ -121,7 +122,7 @@ impl Queue {
             .attribute(CFG_QUEUE_MAXLEN, &options.max_len.to_be_bytes())
             .attribute(CFG_FLAGS, &flags.to_be_bytes())
             .attribute(CFG_MASK, &FAIL_OPEN.to_be_bytes());
-        self.socket.0.send(&request.finished())?;
+        socket.0.send(&request.finished())?;
         self.confirm(if options.fail_open { Action::Accept } else { Action::Drop })
     }
 

@@ -1,0 +1,162 @@
+//! `nattt reload`: makes a changed configuration effective. natttd reads it and takes what it needs,
+//! its rules are loaded, natttd puts it into effect; or nothing changes, and it is said why.
+
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::config::{Config, INSTALLED_PATH};
+use crate::control::{Reload, ReloadState, Reply, Request, Status};
+use crate::os::control::{DEFAULT_PATH, ask};
+use crate::os::{firewall, process};
+
+use super::{Done, FAILED, Failure, Global, rules, source};
+
+/// natttd answers within milliseconds; a table of very many flows takes it seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Which file is read.
+#[derive(Debug, Args)]
+pub(super) struct ReloadArgs {
+    /// Configuration file: the one that natttd was started with
+    #[arg(long, value_name = "PATH", default_value = INSTALLED_PATH)]
+    config: PathBuf,
+}
+
+/// Needs root, for the rules.
+pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
+    let file = &args.config;
+    let config = source::named(file).map_err(failed)?;
+    let daemon = Daemon::find(sockets(&global.socket, &config.daemon.control_socket))?;
+    if !rules::are_loaded(&config, config.firewall) {
+        firewall::check(&config, config.firewall).map_err(|error| failed(error.to_string()))?;
+    }
+    process::hang_up(daemon.pid)
+        .map_err(|error| failed(format!("telling natttd, process {}: {error}", daemon.pid)))?;
+    match daemon.outcome(|last| last.number > daemon.calls)? {
+        ReloadState::Refused(why) => return Err(refused(&why)),
+        ReloadState::Waiting(wanted) if wanted != fingerprint(&config) => {
+            return Err(failed(format!(
+                "natttd reads another file than {}: name that with `--config PATH`",
+                file.display()
+            )));
+        }
+        ReloadState::Waiting(_) | ReloadState::Done => {}
+    }
+    rules::load(file, &config, config.firewall, true).map_err(|error| {
+        failed(format!(
+            "{error}\nnatttd still waits for the rules: `nattt rules apply` makes {} effective; put the \
+             old file back and `nattt reload` if you do not want it",
+            file.display()
+        ))
+    })?;
+    match daemon.outcome(|last| !matches!(last.state, ReloadState::Waiting(_)))? {
+        ReloadState::Refused(why) => Err(refused(&why)),
+        _ => Ok(Done::well(format!("{} is in effect.\n", file.display()))),
+    }
+}
+
+/// Where natttd may listen, before or after: where the command line says, or the file, or where it
+/// does by default.
+fn sockets(named: &Path, configured: &Path) -> Vec<PathBuf> {
+    match named == Path::new(DEFAULT_PATH) {
+        true => vec![configured.to_owned(), named.to_owned()],
+        false => vec![named.to_owned(), configured.to_owned()],
+    }
+}
+
+fn fingerprint(config: &Config) -> String {
+    crate::rules::fingerprint(config, config.firewall)
+}
+
+fn failed(message: String) -> Failure {
+    Failure { status: FAILED, message }
+}
+
+fn refused(why: &str) -> Failure {
+    failed(format!("{why}; natttd goes on with the configuration that it has"))
+}
+
+/// One that runs.
+struct Daemon {
+    sockets: Vec<PathBuf>,
+    pid: u32,
+    /// Calls to read its configuration, so far.
+    calls: u64,
+}
+
+impl Daemon {
+    fn find(sockets: Vec<PathBuf>) -> Result<Self, Failure> {
+        let status = status(&sockets, |_| true)?;
+        let calls = status.reload.map_or(0, |last| last.number);
+        Ok(Self { sockets, pid: status.pid, calls })
+    }
+
+    /// What became of the last call, once it is as `wanted`. Conversations break off while natttd
+    /// changes.
+    fn outcome(&self, wanted: impl Fn(&Reload) -> bool) -> Result<ReloadState, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = status(&self.sockets, |status| status.pid == self.pid);
+            let late = Instant::now() >= deadline;
+            match status.map(|status| status.reload) {
+                Ok(Some(last)) if wanted(&last) => return Ok(last.state),
+                Err(failure) if late => return Err(failure),
+                _ if late => return Err(failed(NO_OUTCOME.into())),
+                _ => sleep(ASK_AGAIN),
+            }
+        }
+    }
+}
+
+const NO_OUTCOME: &str = "natttd does not say what became of it: see `nattt status`";
+
+/// From the first of the sockets that answers so; otherwise what the first one says.
+fn status(sockets: &[PathBuf], right: impl Fn(&Status) -> bool) -> Result<Box<Status>, Failure> {
+    let mut first = None;
+    for socket in sockets {
+        match ask(socket, &Request::Status) {
+            Ok(Reply::Status(status)) if right(&status) => return Ok(status),
+            Ok(_) => {}
+            Err(error) => first = first.or(Some(Failure::from(error))),
+        }
+    }
+    Err(first.unwrap_or_else(|| failed("natttd has ended; another one runs".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::control::tests::TempDir;
+    use std::fs;
+
+    fn reload(text: &str) -> Failure {
+        let directory = TempDir::new();
+        let (config, socket) = (directory.path().join("c.toml"), directory.path().join("socket"));
+        fs::write(&config, text).expect("written");
+        run(&ReloadArgs { config }, &Global { socket, json: false }).expect_err("no daemon")
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused_before_anybody_is_told() {
+        let failure = reload("[client]\npol = 3");
+        assert_eq!(failure.status, FAILED);
+        assert!(failure.message.contains("c.toml: line 2: "), "{}", failure.message);
+    }
+
+    #[test]
+    fn without_a_daemon_nothing_is_loaded() {
+        let failure = reload("[client]\n[daemon]\ncontrol_socket = \"/nonexistent/socket\"\n");
+        assert_eq!(failure.status, super::super::NO_DAEMON);
+    }
+
+    #[test]
+    fn a_socket_that_is_named_is_asked_first() {
+        let (default, other) = (Path::new(DEFAULT_PATH), Path::new("/x"));
+        assert_eq!(sockets(default, other), [other, default]);
+        assert_eq!(sockets(other, default), [other, default]);
+    }
+}
