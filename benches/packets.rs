@@ -100,8 +100,13 @@ fn client() -> (Client<World>, Ipv4Addr) {
     let ttl = Duration::from_secs(3600);
     let mapped = mappings.map("b.example", &paths, ttl, NOW).expect("a free address");
     let keepalive = Duration::from_secs(20);
-    let settings =
-        client::Settings { mtu: 1500, keepalive, max_flows: 1000, max_flows_per_host: 1000 };
+    let settings = client::Settings {
+        mtu: 1500,
+        keepalive,
+        max_flows: 1000,
+        max_flows_per_host: 1000,
+        gateway: None,
+    };
     (Client::new(settings, World, mappings), mapped)
 }
 

@@ -32,6 +32,7 @@ macro_rules! counters {
 counters! {
     // Packets passed on.
     ClientEncapsulated "client_encapsulated" "Packets of applications here, sent through a tunnel."
+    ClientDirect "client_direct" "Packets of served hosts to hosts behind this host's own gateway, passed on without a tunnel."
     ClientDecapsulated "client_decapsulated" "Tunnel packets delivered to applications here."
     GatewayDecapsulated "gateway_decapsulated" "Tunnel packets forwarded to exported hosts."
     GatewayEncapsulated "gateway_encapsulated" "Replies of exported hosts, sent back through a tunnel."
@@ -46,7 +47,7 @@ counters! {
     // Packets refused: the application learns it at once.
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
     ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."
-    ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself."
+    ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself, which leads only hosts of `serve` to what is behind it."
     ClientNoPort "client_no_port" "Packets rejected because no outer UDP port could be reserved (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
     ClientHostFull "client_host_full" "Packets of served hosts rejected because their host has as many flows as one may have (max_flows_per_host)."

@@ -12,14 +12,17 @@ PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
     ufw firewalld docker.io fail2ban
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
     prometheus chromium golang-go openjdk-17-jdk-headless musl-tools dbus-daemon
+    caddy libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind
     qemu-system-x86 busybox-static cpio xz-utils ca-certificates
     debhelper dpkg-dev lintian apt-utils gpg gpg-agent debootstrap systemd"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
-declare -A SERVICES=([bind9]=named [docker.io]="docker.socket docker containerd" [fail2ban]=fail2ban
-    [firewalld]=firewalld [knot]=knot [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns [prometheus]=prometheus
-    [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [ufw]=ufw [unbound]=unbound)
+declare -A SERVICES=([bind9]=named [caddy]=caddy [docker.io]="docker.socket docker containerd"
+    [fail2ban]=fail2ban [firewalld]=firewalld [knot]=knot [nfs-ganesha]="nfs-ganesha nfs-ganesha-lock"
+    [nsd]=nsd [openssh-server]=ssh [pdns-server]=pdns [prometheus]=prometheus
+    [rpcbind]="rpcbind.service rpcbind.socket" [rsync]=rsync [samba]="smbd nmbd samba-ad-dc" [ufw]=ufw
+    [unbound]=unbound)
 
 main() {
     local missing

@@ -154,6 +154,15 @@ impl Config {
         let raw = toml::from_str(text).map_err(|error| ConfigError::from_toml(text, &error))?;
         check::config(text, raw)
     }
+
+    /// Interfaces through which flows to exported hosts may leave again where they came in, under
+    /// this host's own address: a gateway's `hairpin`, and its own clients' `serve`.
+    pub fn turning(&self) -> Vec<&String> {
+        let hairpins = self.gateway.iter().flat_map(|gateway| &gateway.hairpin);
+        let served = self.client.iter().flat_map(|client| &client.serve);
+        let served = served.filter(|_| self.gateway.is_some());
+        hairpins.chain(served).collect()
+    }
 }
 
 impl Client {

@@ -18,13 +18,12 @@ use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
-use crate::os::network::Network;
 use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
 use crate::os::proxy::{self, OwnTraffic};
 use crate::path::PathSet;
 use crate::time::Time;
-use crate::tunnel::Addresses;
 
+use super::Roles;
 use super::stop::Stop;
 
 /// Replies that the kernel holds; a full queue passes them on.
@@ -187,10 +186,10 @@ pub(super) fn proxy_settings(client: &Client) -> Option<proxy::Settings> {
     })
 }
 
-/// The mapping table and this host's addresses.
+/// The mapping table and what leads nowhere.
 pub(super) struct Around {
     pub(super) mappings: Arc<Mappings>,
-    pub(super) network: Network,
+    pub(super) roles: Arc<Roles>,
 }
 
 impl Surroundings for Around {
@@ -211,7 +210,8 @@ impl Surroundings for Around {
 
     /// The pool is this host's, too.
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        self.network.is_own(addr) || self.mappings.pool().contains(&addr)
+        let client = self.roles.client.as_ref();
+        client.is_none_or(|client| client.is_dead_end(addr)) || self.mappings.pool().contains(&addr)
     }
 }
 

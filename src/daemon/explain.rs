@@ -9,7 +9,6 @@ use crate::dns::{Name, acceptable};
 use crate::mapping::{self, Mappings};
 use crate::path::Path;
 use crate::time::Time;
-use crate::tunnel::Addresses;
 use crate::wire::outer::LEVEL;
 
 use super::dns;
@@ -72,7 +71,9 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let path: Path = record.path.parse().map_err(|e| wrong(&record.path, format!("{e}")))?;
     let owner: Name = record.owner.parse().map_err(|e| wrong(&record.owner, format!("{e}")))?;
     let private_allowed = dns::settings(client).allows_private(&owner);
-    let accepted = acceptable(&path, private_allowed, |addr| report.network.is_own(addr));
+    let role = report.roles.client.as_ref();
+    let is_own = |addr| role.is_none_or(|client| client.is_dead_end(addr));
+    let accepted = acceptable(&path, private_allowed, is_own);
     let levels = (path.hops().len() * LEVEL) as u16;
     Ok(Judgement {
         refused: accepted.err().map(|refusal| refusal.to_string()),

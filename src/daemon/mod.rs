@@ -333,12 +333,12 @@ impl Shared {
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { network, lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
+        let Self { roles, lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
         let handover = Arc::clone(&replies.handover);
         let (proxied, own) = self.proxy(client, listening, &wake, threads)?;
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
-        let (number, around) = (replies.hold.number(), dns::Around { mappings, network });
+        let (number, around) = (replies.hold.number(), dns::Around { mappings, roles });
         let holder = dns::Holder {
             queue: Arc::clone(&replies.hold),
             lookups,

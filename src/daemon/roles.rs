@@ -29,7 +29,8 @@ impl Roles {
     /// The roles that the configuration names, without flows. The client's needs mapped addresses.
     pub fn new(config: &Config, network: &Network, mappings: Option<Arc<Mappings>>) -> Self {
         let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
-            Client::new(client_settings(client), network.clone(), mappings)
+            let settings = client_settings(client, config.gateway.as_ref());
+            Client::new(settings, network.clone(), mappings)
         });
         let gateway = config
             .gateway
@@ -125,13 +126,19 @@ impl Roles {
     }
 }
 
-fn client_settings(client: &config::Client) -> client::Settings {
+fn client_settings(client: &config::Client, gateway: Option<&config::Gateway>) -> client::Settings {
     client::Settings {
+        gateway: gateway.filter(|_| !client.serve.is_empty()).map(own_gateway),
         mtu: client.mtu,
         keepalive: client.keepalive,
         max_flows: client.max_flows,
         max_flows_per_host: client.max_flows_per_host,
     }
+}
+
+/// Hosts that the client role serves may be led to those behind the gateway role.
+fn own_gateway(gateway: &config::Gateway) -> client::OwnGateway {
+    client::OwnGateway { port: gateway.port, exports: gateway.exports.clone() }
 }
 
 fn gateway_settings(gateway: &config::Gateway) -> gateway::Settings {

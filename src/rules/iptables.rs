@@ -139,13 +139,15 @@ impl Tables {
     fn gateway(&mut self, config: &Config, gateway: &Gateway) {
         self.decapsulate(config, gateway);
         self.guard(config.mark, gateway);
+        self.hairpin(config.mark, &config.turning());
         self.mangle.chain("POSTROUTING", Place::Last);
         let replies = format!("{} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
-        for arrival in gateway.arrivals() {
+        let served = config.client.iter().flat_map(|client| &client.serve);
+        for client in gateway.arrivals().chain(served) {
             for error in ICMP_ERRORS {
                 let own = format!(
-                    "-o {arrival} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID,UNTRACKED"
+                    "-o {client} -p icmp --icmp-type {error} -m conntrack --ctstate INVALID,UNTRACKED"
                 );
                 self.mangle.rule("POSTROUTING", format!("{own} {}", errors(config.queues)));
             }
@@ -197,18 +199,17 @@ impl Tables {
             }
             self.filter.rule("INPUT", format!("-i {arrival} {arrived} -j DROP"));
         }
-        self.hairpin(mark, gateway);
     }
 
     /// Flows may leave where they came in, with this host's own address: the answers would pass it
     /// by otherwise. The mark of a flow's first packet asks for that; it stays on that packet, which
     /// leaves this host with it. (ICMP redirects would tell others of the shorter way, but the
     /// kernel sends none about what it translates.)
-    fn hairpin(&mut self, mark: Mark, gateway: &Gateway) {
-        if gateway.hairpin.is_empty() {
+    fn hairpin(&mut self, mark: Mark, interfaces: &[&String]) {
+        if interfaces.is_empty() {
             return;
         }
-        for interface in &gateway.hairpin {
+        for interface in interfaces {
             let turning = format!("-i {interface} -o {interface} {} --ctstate NEW", ct(mark));
             self.mangle.rule("FORWARD", format!("{turning} -j MARK --set-xmark {mark}/{mark}"));
         }

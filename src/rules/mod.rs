@@ -22,9 +22,9 @@
 //! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port, ICMP errors about UDP from there: to the data queues |
 //! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw) |
 //! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
-//! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's may leave where they came in, their first packet marked |
+//! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's, and those of `serve`, may leave where they came in, their first packet marked |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
-//! | postrouting, srcnat - 1 (only with `hairpin`) | marked: this host's address as the source |
+//! | postrouting, srcnat - 1 (only with `hairpin` or `serve`) | marked: this host's address as the source |
 //! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, ICMP errors without a connection: to the data queues |
 //!
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool

@@ -34,8 +34,9 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
     if let Some(gateway) = &config.gateway {
         text += &timeout_objects();
         text += &gateway_prerouting(config, gateway);
-        text += &gateway_guards(config.mark, gateway);
-        if !gateway.hairpin.is_empty() {
+        let turning = config.turning();
+        text += &gateway_guards(config.mark, gateway, &turning);
+        if !turning.is_empty() {
             text += &gateway_hairpin(config.mark);
         }
         text += &gateway_postrouting(config, gateway);
@@ -258,11 +259,11 @@ fn timeout_rule(policy: &TimeoutPolicy, mark: Mark) -> Option<String> {
     Some(format!("\t\tct state new {has_mark} meta l4proto {protocol} ct timeout set \"{name}\"\n"))
 }
 
-fn gateway_guards(mark: Mark, gateway: &Gateway) -> String {
+fn gateway_guards(mark: Mark, gateway: &Gateway, turning: &[&String]) -> String {
     let has_mark = has_mark("ct", mark);
     let (arrivals, outside) = (interfaces(gateway.arrivals()), interfaces(&gateway.outside));
     let unlisted = unlisted(&gateway.exports);
-    let hairpins: String = gateway.hairpin.iter().map(|name| hairpin(name, mark)).collect();
+    let hairpins: String = turning.iter().map(|name| hairpin(name, mark)).collect();
     format!(
         "
 	# Decapsulated packets go to what is behind this host: never back out again,
@@ -306,7 +307,8 @@ fn gateway_hairpin(mark: Mark) -> String {
 }
 
 fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
-    let arrivals = interfaces(gateway.arrivals());
+    let served = config.client.iter().flat_map(|client| &client.serve);
+    let arrivals = interfaces(gateway.arrivals().chain(served));
     let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
     let has_mark = has_mark("ct", config.mark);

@@ -149,6 +149,33 @@ fn nft_hairpin() {
     assert!(!render(&config(BOTH), Flavour::Nft).contains("masquerade"));
 }
 
+/// To hosts behind their own interface, and errors about their packets come back.
+#[test]
+fn served_hosts_of_a_gateway_turn_like_a_hairpin() {
+    let config = config(
+        "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]\n\
+         [gateway]\noutside = [\"wan\"]\nexports = [\"10.0.0.2\"]",
+    );
+    let nft = render(&config, Flavour::Nft);
+    assert_lines(
+        &nft,
+        &[
+            "ct mark & 0x04000000 != 0x00000000 ct state new iifname \"lan\" oifname \"lan\" meta mark set meta mark | 0x04000000 accept",
+            "meta mark & 0x04000000 != 0x00000000 counter masquerade",
+        ],
+    );
+    assert!(nft.contains("oifname { \"wan\", \"lan\" } icmp type"), "{nft}");
+    let iptables = render(&config, Flavour::Iptables);
+    assert_lines(
+        &iptables,
+        &[
+            "-A NATTT-FORWARD -i lan -o lan -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate NEW -j MARK --set-xmark 0x04000000/0x04000000",
+            "-A NATTT-POSTROUTING -m mark --mark 0x04000000/0x04000000 -j MASQUERADE",
+        ],
+    );
+    assert!(iptables.contains("-o lan -p icmp --icmp-type time-exceeded"), "{iptables}");
+}
+
 /// Only through the same hairpin; out of `wan` nothing leaves.
 #[test]
 fn iptables_hairpin() {

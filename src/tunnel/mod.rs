@@ -3,6 +3,7 @@
 
 pub mod client;
 mod common;
+mod exports;
 pub mod fate;
 pub mod gateway;
 pub mod lifetime;

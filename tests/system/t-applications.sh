@@ -2,28 +2,13 @@
 # Applications as they are, from A1 (behind a legacy NAT X) to servers on B (behind the gateway Y), by
 # B's name. Each compares every octet with what it should be.
 . "$(dirname "$0")/lib.sh"
+. "$TESTS/system/applications.sh"
 
 PATIENCE=60
 SSH="-o BatchMode=yes -o UserKnownHostsFile=$RUN/known_hosts -o ConnectTimeout=20 -i $RUN/id"
 
-needs() {
-    local tool
-    for tool in "$@"; do [ -x "$(command -v "$tool")" ] || skip "$tool is not installed"; done
-}
-
-sum() { sha256sum "$1" | cut -d' ' -f1; }
-
-listening() { on B ss -Hlntu "sport = :$1" | grep -q .; }
-
-# served PORT NODE NAME COMMAND...: a server of its own on B.
-served() {
-    start "$2" "$3" "${@:4}"
-    wait_for 20 "$3 at port $1" listening "$1"
-}
-
 https() {
-    openssl req -x509 -newkey rsa:2048 -nodes -keyout "$RUN/key.pem" -out "$RUN/cert.pem" -days 2 \
-        -subj /CN=b.example -addext subjectAltName=DNS:b.example 2>/dev/null
+    certificate
     served 443 B nghttpd nghttpd -d "$RUN/www" 443 "$RUN/key.pem" "$RUN/cert.pem"
     local version
     version=$(on A1 curl -sS --http2 --cacert "$RUN/cert.pem" --max-time 60 -o "$RUN/got" \

@@ -89,7 +89,7 @@ pub trait Surroundings {
     /// address is free. `name` is what the application asked for.
     fn map(&mut self, name: &Name, paths: &PathSet, ttl: u32, now: Time) -> Option<Ipv4Addr>;
 
-    /// Whether an address is this host's.
+    /// Whether an address is this host's, so that a path cannot begin there.
     fn is_own(&self, addr: Ipv4Addr) -> bool;
 
     /// The name that a mapped address stands for.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{
-    AppKey, Client, Environment, Flow, Levels, Origin, OuterKey, Served, WireKey, endpoint,
+    AppKey, Client, Environment, Flow, Levels, Origin, OuterKey, Served, WireKey, direct, endpoint,
 };
 use crate::counters::Counter;
 use crate::path::MAX_HOPS;
@@ -237,7 +237,7 @@ impl<E: Environment> Client<E> {
 
     /// The flow whose own packet, inside the levels of `way`, is quoted.
     fn sender_of(&self, way: &Way, about: &Datagram) -> Option<Arc<Flow<E::Lease>>> {
-        let OuterKey { served, port, hop } = way.first()?;
+        let OuterKey { served, port, hop } = way.first().unwrap_or(direct::no_box(way.served));
         let flow = self.flows.reverse(&WireKey {
             served,
             hop,
@@ -261,9 +261,11 @@ impl<E: Environment> Client<E> {
     }
 
     /// Who is said to have sent the error: the router itself, so that the way can be seen. What
-    /// the host or this host itself says seems to come from the mapped address.
+    /// the host or this host itself says seems to come from the mapped address; but this host is a
+    /// router like others to a flow without a tunnel.
     fn reporter(&self, flow: &Flow<E::Lease>, addr: Ipv4Addr) -> Ipv4Addr {
-        let keeps = is_host(addr) && !self.env.is_own(addr) && addr != flow.path.host();
+        let is_router = flow.is_direct() || !self.env.is_own(addr);
+        let keeps = is_host(addr) && is_router && addr != flow.path.host();
         if keeps { addr } else { flow.key.mapped.addr }
     }
 
@@ -280,6 +282,9 @@ impl<E: Environment> Client<E> {
         let Some(flow) = self.translate_for_peer(error, origin, packet, now) else {
             return Fate::Dropped(Counter::IcmpError);
         };
+        if flow.is_direct() {
+            return Fate::Decapsulated { skip: 0, counter: Counter::ClientErrorSent };
+        }
         self.renew_source(&flow);
         let content = match Datagram::parse(packet) {
             Ok(error) => content_of(&error, packet),

@@ -1,6 +1,7 @@
 //! The client role: packets of applications to mapped addresses leave through tunnels, and what
 //! comes back is delivered as if it came from the mapped address.
 
+mod direct;
 mod errors;
 mod outer_port;
 mod paths;
@@ -27,6 +28,7 @@ use super::common::{
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal, Sharded, ShardedMap};
+pub use direct::OwnGateway;
 use errors::{LastPacket, Way};
 use outer_port::ServedPorts;
 pub use outer_port::{OuterPort, ServedPort};
@@ -65,6 +67,8 @@ pub struct Settings {
     pub max_flows: usize,
     /// Cap of one served host.
     pub max_flows_per_host: u32,
+    /// The gateway role of the same host.
+    pub gateway: Option<OwnGateway>,
 }
 
 /// The client role. Shared by all workers.
@@ -215,6 +219,9 @@ impl<E: Environment> Client<E> {
         mss::clamp(&datagram, packet, self.segment_limit(&flow));
         flow.last_packet.note(packet);
         datagram.readdress(packet, flow.wire.inner, flow.wire.host);
+        if flow.is_direct() {
+            return Fate::Decapsulated { skip: 0, counter: Counter::ClientDirect };
+        }
         let content = content_of(&datagram, packet);
         match self.encapsulate(&flow, front, datagram.traffic_class, content) {
             Some(_) => Fate::Encapsulated(Counter::ClientEncapsulated),
@@ -236,7 +243,13 @@ impl<E: Environment> Client<E> {
     /// `to` tells whether it is for this host or passes through.
     pub fn incoming(&self, packet: &mut [u8], to: Origin, now: Time) -> Fate {
         let served = |packet: &Datagram| (to == Origin::Served).then_some(packet.dst.addr);
-        let outer = match Datagram::parse(packet) {
+        let parsed = Datagram::parse(packet);
+        if let Ok(reply) = parsed
+            && let Some(flow) = self.direct_flow(served(&reply), &reply)
+        {
+            return self.deliver_direct(&flow, reply, packet, now);
+        }
+        let outer = match parsed {
             Ok(outer) if outer.transport == Transport::Udp => outer,
             Ok(error) if error.transport == Transport::IcmpError => {
                 return self.error_from_way(Way::of(served(&error)), &error, packet, now);
@@ -341,15 +354,8 @@ impl<E: Environment> Client<E> {
         let path = mapping.paths().paths()[path_index].clone();
         let lease = self.lease(PortKey::of(&key), preferred_port(&key));
         let lease = lease.ok_or(Counter::ClientNoPort)?;
-        let wire = WireKey {
-            served: key.served,
-            hop: endpoint(path.first()),
-            port: lease.port(),
-            levels: path.hops().len(),
-            protocol: key.protocol,
-            host: Endpoint { addr: path.host(), port: key.mapped.port },
-            inner: Endpoint { addr: source, port: key.application.port },
-        };
+        let wire = self.wire_key(&key, &path, lease.port(), source);
+        self.admit(&wire, transport)?;
         if !mapping.pin() {
             return Err(Counter::ClientUnmapped);
         }
@@ -382,6 +388,9 @@ impl<E: Environment> Client<E> {
             Refusal::Full => Counter::ClientFlowsFull,
             Refusal::Conflict => Counter::ClientConflict,
         })?;
+        if flow.is_direct() {
+            return Ok(flow);
+        }
         let key = OuterKey { served: wire.served, port: wire.port, hop: wire.hop };
         self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));
         Ok(flow)
@@ -474,7 +483,10 @@ impl<E: Environment> Client<E> {
         let mut seen = HashSet::new();
         self.flows.each(|_, flow| {
             let quiet = now.since(Time::from_millis(flow.last_sent.load(Relaxed)));
-            if quiet < self.settings.keepalive || flow.lifetime.expires(flow.transport) <= now {
+            if flow.is_direct()
+                || quiet < self.settings.keepalive
+                || flow.lifetime.expires(flow.transport) <= now
+            {
                 return;
             }
             flow.last_sent.store(now.as_millis(), Relaxed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{Client, Environment, Flow, PortKey};
+use super::{Client, Environment, Flow, PortKey, Served};
 use crate::counters::Counter;
 use crate::mapping::{Mapping, Standing};
 use crate::path::Path;
@@ -37,10 +37,10 @@ impl<E: Environment> Client<E> {
         now: Time,
     ) -> Result<Outset, Counter> {
         if !mapping.health().has_choice() {
-            return self.outset(mapping, 0);
+            return self.outset(mapping, 0, key.served);
         }
         let ranking = ranking(mapping, &key, now);
-        let outsets = || ranking.iter().map(|&path| self.outset(mapping, path));
+        let outsets = || ranking.iter().map(|&path| self.outset(mapping, path, key.served));
         let good = outsets().flatten().find(|way| mapping.health().take(way.path_index, now));
         match good.or_else(|| outsets().flatten().next()) {
             Some(way) => Ok(way),
@@ -48,12 +48,18 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn outset(&self, mapping: &Mapping, path_index: usize) -> Result<Outset, Counter> {
-        let first = mapping.paths().paths()[path_index].first();
+    fn outset(
+        &self,
+        mapping: &Mapping,
+        path_index: usize,
+        served: Served,
+    ) -> Result<Outset, Counter> {
+        let path = &mapping.paths().paths()[path_index];
+        let (first, epoch) = (path.first(), self.env.route_epoch());
         if self.env.is_own(first.addr) {
-            return Err(Counter::ClientLoop);
+            let source = served.filter(|_| self.is_direct(path)).ok_or(Counter::ClientLoop)?;
+            return Ok(Outset { path_index, source, epoch });
         }
-        let epoch = self.env.route_epoch();
         let source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
         Ok(Outset { path_index, source, epoch })
     }
@@ -82,7 +88,8 @@ impl<E: Environment> Client<E> {
             |path: &usize| *path != flow.path_index && health.standing(*path, now) != Standing::Bad;
         let ranking = ranking(&flow.mapping, &PortKey::of(&flow.key), now);
         let others = ranking.into_iter().filter(may_serve);
-        let mut ways = others.filter_map(|path| self.outset(&flow.mapping, path).ok());
+        let mut ways =
+            others.filter_map(|path| self.outset(&flow.mapping, path, flow.key.served).ok());
         ways.find(|way| health.take(way.path_index, now))
     }
 }

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::errors::LastPacket;
-use super::{AppKey, Client, Environment, Flow, PortKey, WireKey, endpoint};
+use super::{AppKey, Client, Environment, Flow, Lease, PortKey};
 use crate::time::Time;
 use crate::tunnel::common::Traffic;
 use crate::tunnel::lifetime::Lifetime;
 use crate::tunnel::saved::SavedClient;
 use crate::tunnel::table::Entry;
-use crate::wire::Endpoint;
 use crate::wire::datagram::Transport;
 
 impl<E: Environment> Client<E> {
@@ -35,23 +34,16 @@ impl<E: Environment> Client<E> {
         let key = AppKey { served, protocol, application, mapped };
         let quota = self.quota(served).ok()?;
         let lease = self.lease(PortKey::of(&key), port)?;
-        if lease.port() != port || !mapping.pin() {
+        let wire = self.wire_key(&key, &path, port, source);
+        let transport = Transport::of_flow(protocol);
+        if lease.port() != port || self.admit(&wire, transport).is_err() || !mapping.pin() {
             return None;
         }
-        let wire = WireKey {
-            served,
-            hop: endpoint(path.first()),
-            port,
-            levels: path.hops().len(),
-            protocol,
-            host: Endpoint { addr: path.host(), port: mapped.port },
-            inner: Endpoint { addr: source, port: application.port },
-        };
         // From here on the flow's end unpins the mapping.
         Some(Flow {
             key,
             wire,
-            transport: Transport::of_flow(protocol),
+            transport,
             path,
             path_index,
             began: AtomicU64::new(now.as_millis()),
@@ -87,14 +79,14 @@ impl<E: Environment> Client<E> {
     }
 }
 
-impl<L> Flow<L> {
+impl<L: Lease> Flow<L> {
     fn saved(&self) -> SavedClient {
         SavedClient {
             protocol: self.key.protocol,
             application: self.key.application,
             mapped: self.key.mapped,
             served: self.wire.served.is_some(),
-            port: self.wire.port,
+            port: self.lease.port(),
             source: self.wire.inner.addr,
             life: self.lifetime.saved(),
             path: self.path.clone(),

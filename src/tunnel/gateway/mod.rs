@@ -19,6 +19,7 @@ use crate::wire::{Datagram, Endpoint, mss};
 use super::common::{
     Addresses, Identifications, Quota, Quotas, Traffic, content_of, is_host, take_congestion,
 };
+use super::exports;
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
 use super::table::{Entry, FlowTable, Refusal};
@@ -207,31 +208,7 @@ impl<A: Addresses> Gateway<A> {
         protocol: u8,
         transport: Transport,
     ) -> Result<(), Counter> {
-        if !self.is_exported(host, protocol, transport) {
-            return Err(Counter::GatewayNotExported);
-        }
-        let dst = host.addr;
-        let listed = || self.settings.exports.iter().any(|export| export.names_exactly(dst));
-        if self.own.is_own(dst) && !listed() {
-            return Err(Counter::GatewayOwnAddress);
-        }
-        Ok(())
-    }
-
-    fn is_exported(&self, host: Endpoint, protocol: u8, transport: Transport) -> bool {
-        let port = match transport {
-            Transport::Tcp(_) | Transport::Udp | Transport::UdpLike | Transport::Sctp => {
-                Some(host.port)
-            }
-            _ => None,
-        };
-        let dst = host.addr;
-        is_host(dst)
-            && self
-                .settings
-                .exports
-                .iter()
-                .any(|export| export.allows(dst, protocol, port) && !is_edge(&export.prefix, dst))
+        exports::admit(&self.settings.exports, &self.own, host, protocol, transport)
     }
 
     fn flow_of(
@@ -337,11 +314,6 @@ fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
 fn is_private(addr: Ipv4Addr) -> bool {
     let [first, second, ..] = addr.octets();
     addr.is_private() || (first == 100 && second & 0xc0 == 0x40)
-}
-
-/// The network or broadcast address of an exported prefix; a /31 or /32 has neither (RFC 3021).
-fn is_edge(prefix: &Ipv4Net, addr: Ipv4Addr) -> bool {
-    prefix.prefix_len() < 31 && (addr == prefix.network() || addr == prefix.broadcast())
 }
 
 impl Flow {

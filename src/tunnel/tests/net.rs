@@ -113,14 +113,17 @@ impl Peer {
         };
         let pool = "127.64.0.0/10".parse().expect("a prefix");
         let mappings = Arc::new(Mappings::new(pool, 100, Duration::from_secs(60)));
-        let settings = client::Settings {
-            mtu: 1500,
-            keepalive: Duration::from_secs(20),
-            max_flows,
-            max_flows_per_host: max_flows as u32 * 9 / 10,
-        };
+        let settings = settings(max_flows);
         let client = Client::new(settings, world.clone(), Arc::clone(&mappings));
         Self { world, mappings, client }
+    }
+
+    /// Takes the gateway role, too; before there are flows.
+    pub(super) fn become_gateway(&mut self, exports: &[&str]) {
+        let exports = exports.iter().map(|prefix| export(prefix)).collect();
+        let gateway = Some(client::OwnGateway { port: 100, exports });
+        let settings = client::Settings { gateway, ..settings(1000) };
+        self.client = Client::new(settings, self.world.clone(), Arc::clone(&self.mappings));
     }
 
     /// The mapped address of a path.
@@ -164,6 +167,16 @@ impl Peer {
     ) -> Result<Vec<u8>, Fate> {
         let fate = self.client.incoming(&mut packet, to, now);
         finish(fate, &Front::default(), packet)
+    }
+}
+
+fn settings(max_flows: usize) -> client::Settings {
+    client::Settings {
+        mtu: 1500,
+        keepalive: Duration::from_secs(20),
+        max_flows,
+        max_flows_per_host: max_flows as u32 * 9 / 10,
+        gateway: None,
     }
 }
 

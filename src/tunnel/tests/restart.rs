@@ -33,6 +33,7 @@ impl Peer {
             keepalive: SLACK,
             max_flows: 1000,
             max_flows_per_host: 9,
+            gateway: None,
         };
         let client = Client::new(settings, world.clone(), std::sync::Arc::clone(&mappings));
         for flow in flows {
@@ -149,8 +150,13 @@ fn a_flow_that_gave_way_does_not_come_back_instead_of_its_heir() {
 
 /// On the same host, with the same mapped addresses and no flow.
 fn another_client(peer: &Peer) -> Client<World> {
-    let settings =
-        client::Settings { mtu: 1500, keepalive: SLACK, max_flows: 10, max_flows_per_host: 9 };
+    let settings = client::Settings {
+        mtu: 1500,
+        keepalive: SLACK,
+        max_flows: 10,
+        max_flows_per_host: 9,
+        gateway: None,
+    };
     Client::new(settings, peer.world.clone(), std::sync::Arc::clone(&peer.mappings))
 }
 

@@ -202,6 +202,85 @@ fn a_served_host_finds_no_flow_of_this_host() {
     assert_eq!(ends(&outer).0.addr, at(C).addr);
 }
 
+/// X is a gateway, too, and D is behind it. C is in another network of X's.
+fn both_roles() -> (Peer, Endpoint) {
+    let mut x = Peer::new("198.51.100.20");
+    x.become_gateway(&["192.168.0.8/32", "198.51.100.20/31"]);
+    let d = Endpoint { addr: x.map("198.51.100.20:100 192.168.0.8"), port: 80 };
+    (x, d)
+}
+
+#[test]
+fn hosts_behind_the_own_gateway_are_reached_without_a_tunnel() {
+    let (x, d) = both_roles();
+    for packet in [
+        udp(at(C), d, b"question"),
+        tcp_syn(at(C), d, &[]),
+        echo(at(C), Endpoint { port: 0, ..d }, b"ping"),
+    ] {
+        let sent = x.pass_on(packet.clone(), START).expect("passed on");
+        assert_eq!((ends(&sent).0, ends(&sent).1.addr), (at(C), at(D).addr));
+        let back = x.pass_back(answer(&sent), START).expect("passed back");
+        assert_eq!(ends(&back), ends(&answer(&packet)));
+    }
+    let later = START + std::time::Duration::from_secs(25);
+    assert!(x.client.keepalives(later).is_empty(), "there is nothing to keep alive");
+}
+
+#[test]
+fn without_a_tunnel_no_more_is_reached_than_through_one() {
+    let (x, _) = both_roles();
+    let syn = |path: &str| {
+        let host = Endpoint { addr: x.map(path), port: 80 };
+        x.pass_on(tcp_syn(at(C), host, &[]), START)
+    };
+    let own = "198.51.100.20:100";
+    assert_eq!(syn(&format!("{own} 192.168.0.9")), rejected(Counter::GatewayNotExported));
+    assert_eq!(syn(&format!("{own} 198.51.100.20")), rejected(Counter::GatewayOwnAddress));
+    assert_eq!(syn("198.51.100.20:101 192.168.0.8"), rejected(Counter::ClientLoop), "no gateway");
+    assert_eq!(syn(&format!("{own} 10.0.0.9:100 192.168.0.8")), rejected(Counter::ClientLoop));
+    // An application of X itself has no address that the answers could go to.
+    let d = Endpoint { addr: x.map(&format!("{own} 192.168.0.8")), port: 80 };
+    let here = x.send(tcp_syn(at("198.51.100.20:3456"), d, &[]), START);
+    assert_eq!(here, rejected(Counter::ClientLoop));
+}
+
+#[test]
+fn without_a_tunnel_only_the_exact_reverse_comes_back() {
+    let (x, d) = both_roles();
+    let sent = x.pass_on(tcp_syn(at(C), d, &[]), START).expect("passed on");
+    let (c, host) = ends(&sent);
+    let stray = Fate::Dropped(Counter::ClientStrayReply);
+    for (from, to) in [
+        (Endpoint { port: 81, ..host }, c),
+        (at("192.168.0.9:80"), c),
+        (host, Endpoint { port: 3457, ..c }),
+        (host, at("192.168.0.6:3456")),
+    ] {
+        assert_eq!(x.pass_back(tcp_syn(from, to, &[]), START), Err(stray), "{from:?} to {to:?}");
+    }
+    assert_eq!(x.receive(answer(&sent), START), Err(stray), "to a socket of X");
+}
+
+#[test]
+fn errors_pass_both_ways_without_a_tunnel() {
+    let (x, d) = both_roles();
+    let asked = udp(at(C), d, b"hello");
+    let sent = x.pass_on(asked.clone(), START).expect("passed on");
+    for (reporter, shown) in [(at(D), d.addr), (at("198.51.100.20:0"), at("198.51.100.20:0").addr)]
+    {
+        let error = icmp_error(reporter, at(C), 3, 3, [0; 4], &sent);
+        let told = x.pass_back(error, START).expect("for C");
+        assert_eq!((ends(&told).0.addr, ends(&told).1.addr), (shown, at(C).addr));
+        assert_eq!(told[28..], asked[..], "the packet as C sent it");
+    }
+    let answered = answer(&sent);
+    let back = x.pass_back(answered.clone(), START).expect("passed back");
+    let error = x.pass_on(icmp_error(at(C), d, 3, 3, [0; 4], &back), START).expect("for D");
+    assert_eq!((ends(&error).0.addr, ends(&error).1.addr), (at(C).addr, at(D).addr));
+    assert_eq!(error[28..], answered[..], "the packet as D sent it");
+}
+
 impl Peer {
     /// A packet from a served host.
     fn pass_on(&self, packet: Vec<u8>, now: crate::time::Time) -> Result<Vec<u8>, Fate> {

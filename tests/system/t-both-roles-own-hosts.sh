@@ -1,0 +1,57 @@
+#!/bin/bash
+# Y is the gateway of B and leads the hosts it serves to B, too: those of another network of its own, and
+# those of B's.
+#
+#   G 192.168.7.2 --- 192.168.7.1 (guests) --+-- Y 203.0.113.1 --- R
+#   B .2, C .3    --- 192.168.0.1 (lan) -----+   (gateway, client; serves lan, guests)
+. "$(dirname "$0")/lib.sh"
+
+fig1
+hub Y guests 192.168.7.1/24
+host G 192.168.7.2/24 192.168.7.1 Y guests
+on Y nft insert rule ip site forward iifname guests oifname wan accept
+on Y nft insert rule ip site input iifname guests accept
+head -c 3000000 /dev/urandom >"$RUN/big"
+{
+    daemon_config Y
+    printf '%s\n' '[client]' 'pool = "198.18.0.0/15"' 'serve = ["lan", "guests"]' \
+        '[gateway]' 'outside = ["wan"]' 'exports = ["192.168.0.0/31", "192.168.0.2"]'
+} >"$RUN/Y.toml"
+start_natttd Y
+nattt_client A
+
+# B sees a host of another network as it is, one of its own network as the router: its answers would pass
+# the router by otherwise.
+for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1"; do
+    read -r name seen <<<"$client"
+    address=$(mapped "$name" b.example)
+    matches "^$seen:" "$(fetch "$name" b.example/whoami)" "$name as B sees it"
+    same "$(sha256sum <"$RUN/big")" "$(fetch "$name" b.example/big | sha256sum)" "3 MB at $name"
+    matches "^B saw ${seen//./\\.}:[0-9]+: hello\$" "$(ask "$name" b.example 7 hello)" "UDP at $name"
+    on "$name" ping -q -c 2 -i 0.2 -W 5 "$address" >/dev/null || fail "ping at $name"
+    # What B refuses is refused at once.
+    refused "a closed port" fetch "$name" b.example:81/
+    same 7 "$STATUS" "curl's exit status at $name"
+    refused "a closed UDP port" ask "$name" b.example 9 hello --timeout 10
+    same ECONNREFUSED "$OUTPUT" "what a closed UDP port reports at $name"
+done
+# The way can be seen: Y, then B.
+matches " 1 192\.168\.7\.1 .* 2 $(mapped G b.example) " \
+    "$(on G traceroute -n -q 1 -w 5 -m 4 b.example | xargs)" "traceroute at G"
+# Others still come through the tunnel.
+matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami)" "A as B sees it"
+
+# What tunnels may not reach, nobody may: C is not exported, and Y not by itself.
+for name in unexported gateway; do
+    refused "$name" fetch G "$name.example/"
+    same 7 "$STATUS" "curl's exit status for $name"
+done
+more 0 "$(counter Y gateway_not_exported)" "refused"
+more 0 "$(counter Y gateway_own_address)" "refused as Y itself"
+# Y's own programs cannot be led so, and learn it at once.
+refused "Y itself" fetch Y b.example/
+same 7 "$STATUS" "curl's exit status at Y"
+more 0 "$(counter Y client_loop)" "loops at Y"
+for name in gateway_no_flow client_conflict unexpected_hook; do
+    same 0 "$(counter Y "$name")" "$name at Y"
+done
