@@ -153,7 +153,7 @@ impl Running {
     }
 
     fn succeeded_by(self, plan: Plan, since: Instant) -> Result<Daemon, Error> {
-        let Self { config: old, shared, held: before, keeper, saving, .. } = self;
+        let Self { config: old, shared, held: before, keeper, saving, leaving, .. } = self;
         let Plan { config, held, mappings, .. } = plan;
         let lasting = shared.lasting;
         let (flows, now) = (shared.roles.saved(), lasting.clock.now());
@@ -185,7 +185,8 @@ impl Running {
             keeper.carry(flows)
         })?;
         ports.settle();
-        Ok(Daemon { beginning: Beginning::Changed { since, before: Box::new(before) }, ..next })
+        let beginning = Beginning::Changed { since, before: Box::new(before), leaving };
+        Ok(Daemon { beginning, ..next })
     }
 }
 
