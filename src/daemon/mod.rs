@@ -205,7 +205,10 @@ impl Daemon {
 
 impl Running {
     fn end(mut self) -> Result<(), Error> {
-        let result = self.stop().and(join(std::mem::take(&mut self.leaving)));
+        let result = self.stop();
+        // What waits goes on as it came, and with it what the proxy still has to answer.
+        self.held.replies = None;
+        let result = result.and(join(std::mem::take(&mut self.leaving)));
         let result = result.and(self.saving.take().map_or(Ok(()), Saving::end));
         // Only now that housekeeping, which may open it, has ended.
         self.shared.guard.close();
@@ -267,13 +270,14 @@ impl Shared {
             }
             Beginning::Changed { since, before, leaving } => {
                 let waited = since.elapsed().as_millis();
+                // With it the replies that nobody holds any more.
+                drop(before);
                 join(leaving)?;
                 self.lasting.reloads.done();
                 info!(
                     "the changed configuration is in effect: {}; packets waited {waited} ms",
                     self.roles
                 );
-                drop(before);
             }
         }
         notify(&[sd_notify::NotifyState::Ready]);

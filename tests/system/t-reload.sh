@@ -252,6 +252,16 @@ wait "${PID[A-dig]}" || fail "dig: $(cat "$(log A dig)")"
 unset "PID[A-dig]"
 matches '^127\.' "$(cat "$(log A dig)")" "the answer that waited"
 
+# The same at the proxy.
+changed A 's/^\[client\]/&\nlisten = ["127.0.0.1:5300"]\nupstream = ["198.51.100.80"]/'
+held=$(counter A dns_held)
+start A dig dig +short +tries=1 +time=5 @127.0.0.1 -p 5300 slow.example A
+wait_for 10 "a reply to wait at the proxy" holds
+changed A 's/^keepalive_s.*/keepalive_s = 21/'
+wait "${PID[A-dig]}" || fail "dig: $(cat "$(log A dig)")"
+unset "PID[A-dig]"
+matches '^127\.' "$(cat "$(log A dig)")" "the answer that waited at the proxy"
+
 # ---- the end -----------------------------------------------------------------------------------------
 
 # A stop in the middle of it is a stop.

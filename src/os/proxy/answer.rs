@@ -28,6 +28,8 @@ pub(super) struct Answers {
     holding: Holding,
     counters: Arc<Counters>,
     open: Semaphore,
+    /// Of them, those whose reply waits for a decision.
+    undecided: Semaphore,
     same: RefCell<HashMap<Asked, usize>>,
     ending: Cell<bool>,
 }
@@ -39,9 +41,9 @@ impl Answers {
         holding: Holding,
         counters: Arc<Counters>,
     ) -> Self {
-        let open = Semaphore::new(MAX_OPEN);
+        let (open, undecided) = (Semaphore::new(MAX_OPEN), Semaphore::new(MAX_OPEN));
         let (same, ending) = Default::default();
-        Self { upstream, policy, holding, counters, open, same, ending }
+        Self { upstream, policy, holding, counters, open, undecided, same, ending }
     }
 
     /// The answer to what a client sent; nothing if it is none of a client's, or comes at the end.
@@ -83,6 +85,11 @@ impl Answers {
         let _ = self.open.acquire_many(MAX_OPEN as u32).await;
     }
 
+    /// Waits until no reply waits for a decision.
+    pub(super) async fn all_decided(&self) {
+        let _ = self.undecided.acquire_many(MAX_OPEN as u32).await;
+    }
+
     /// The reply, changed if the name has a NAT record.
     async fn with_address(&self, server: Server, reply: Vec<u8>) -> Vec<u8> {
         if let Class::Pass(counter) = classify(&reply, &self.policy) {
@@ -92,6 +99,7 @@ impl Answers {
         let (ticket, decision) = oneshot::channel();
         let ticket = Ticket(ticket);
         let waiting = Reply { ticket, server, limit: NO_LIMIT, message: reply.clone() };
+        let _undecided = self.undecided.try_acquire();
         // The channel has room for every open question.
         if self.holding.replies.try_send(waiting).is_ok() {
             self.holding.wake.wake();

@@ -30,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use crate::counters::Counters;
 use crate::dns::Policy;
@@ -47,8 +48,10 @@ use upstream::{MAX_SOCKETS, Upstream};
 
 /// The most descriptors that the proxy uses.
 pub const DESCRIPTORS: u64 = (MAX_SOCKETS + tcp::MAX_CONNECTIONS) as u64 + 64;
-/// How long what is settled at the end may take to leave.
+/// How long servers and clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// How long whoever holds replies may take then, the next one too.
+const DECISION: Duration = Duration::from_secs(5);
 
 /// What the configuration says.
 #[derive(Debug, Clone)]
@@ -158,7 +161,8 @@ impl Proxy {
             end.recv().await;
             // What comes from now on waits in the sockets for the next proxy.
             serving.shutdown().await;
-            let _ = tokio::time::timeout(FAREWELL, answers.end()).await;
+            let _ = timeout(FAREWELL, answers.end()).await;
+            let _ = timeout(DECISION, answers.all_decided()).await;
         });
     }
 }
