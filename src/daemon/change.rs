@@ -60,13 +60,15 @@ impl Running {
             if calls.end() || self.is_over() {
                 return Ok(None);
             }
+            // Before another call is heard: the present configuration must not stay with these rules.
+            if let Some(plan) = plan.take_if(|plan| plan.rules_are_loaded()) {
+                return Ok(Some(plan));
+            }
             if calls.take_reload() {
                 // First gone: the next one may want what it holds.
                 drop(plan.take());
                 plan = self.plan(file);
-            }
-            if let Some(plan) = plan.take_if(|plan| plan.rules_are_loaded()) {
-                return Ok(Some(plan));
+                continue;
             }
             self.wait(calls, plan.as_ref())?;
         }
