@@ -36,15 +36,17 @@ pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
     }
     process::hang_up(daemon.pid)
         .map_err(|error| failed(format!("telling natttd, process {}: {error}", daemon.pid)))?;
-    match daemon.outcome(|last| last.number > daemon.calls)? {
-        ReloadState::Refused(why) => return Err(refused(&why)),
-        ReloadState::Waiting(wanted) if wanted != fingerprint(&config) => {
-            return Err(failed(format!(
-                "natttd reads another file than {}: name that with `--config PATH`",
-                file.display()
-            )));
-        }
-        ReloadState::Waiting(_) | ReloadState::Done => {}
+    let heard = daemon.outcome(|last| last.number > daemon.calls)?;
+    let rules = match &heard.last.state {
+        ReloadState::Refused(why) => return Err(refused(why)),
+        ReloadState::Waiting(rules) => rules,
+        ReloadState::Done => &heard.rules,
+    };
+    if *rules != fingerprint(&config) {
+        return Err(failed(format!(
+            "natttd reads another file than {}: name that with `--config PATH`",
+            file.display()
+        )));
     }
     rules::load(file, &config, config.firewall, true).map_err(|error| {
         failed(format!(
@@ -53,7 +55,7 @@ pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
             file.display()
         ))
     })?;
-    match daemon.outcome(|last| !matches!(last.state, ReloadState::Waiting(_)))? {
+    match daemon.outcome(|last| !matches!(last.state, ReloadState::Waiting(_)))?.last.state {
         ReloadState::Refused(why) => Err(refused(&why)),
         _ => Ok(Done::well(format!("{} is in effect.\n", file.display()))),
     }
@@ -96,14 +98,15 @@ impl Daemon {
     }
 
     /// What became of the last call, once it is as `wanted`. Conversations break off while natttd
-    /// changes.
-    fn outcome(&self, wanted: impl Fn(&Reload) -> bool) -> Result<ReloadState, Failure> {
+    /// changes; systemd starts one that has ended again when this command has ended, too.
+    fn outcome(&self, wanted: impl Fn(&Reload) -> bool) -> Result<Outcome, Failure> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status = status(&self.sockets, |status| status.pid == self.pid);
             let late = Instant::now() >= deadline;
-            match status.map(|status| status.reload) {
-                Ok(Some(last)) if wanted(&last) => return Ok(last.state),
+            match status.map(|status| (status.reload, status.rules.expected)) {
+                Ok((Some(last), rules)) if wanted(&last) => return Ok(Outcome { last, rules }),
+                _ if !process::runs(self.pid) => return Err(failed(ENDED.into())),
                 Err(failure) if late => return Err(failure),
                 _ if late => return Err(failed(NO_OUTCOME.into())),
                 _ => sleep(ASK_AGAIN),
@@ -112,6 +115,14 @@ impl Daemon {
     }
 }
 
+/// What natttd says of a call.
+struct Outcome {
+    last: Reload,
+    /// Those of the configuration that is in effect.
+    rules: String,
+}
+
+const ENDED: &str = "natttd has ended: see `journalctl -u nattt`";
 const NO_OUTCOME: &str = "natttd does not say what became of it: see `nattt status`";
 
 /// From the first of the sockets that answers so; otherwise what the first one says.
@@ -151,6 +162,16 @@ mod tests {
     fn without_a_daemon_nothing_is_loaded() {
         let failure = reload("[client]\n[daemon]\ncontrol_socket = \"/nonexistent/socket\"\n");
         assert_eq!(failure.status, super::super::NO_DAEMON);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_daemon_that_has_ended() {
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        child.wait().expect("its end");
+        let sockets = vec![PathBuf::from("/nonexistent/socket")];
+        let daemon = Daemon { sockets, pid: child.id(), calls: 0 };
+        let failure = daemon.outcome(|_| true).err().expect("no outcome");
+        assert_eq!((failure.status, &*failure.message), (FAILED, ENDED));
     }
 
     #[test]

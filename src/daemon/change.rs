@@ -60,13 +60,15 @@ impl Running {
             if calls.end() || self.is_over() {
                 return Ok(None);
             }
+            // Before another call is heard: the present configuration must not stay with these rules.
+            if let Some(plan) = plan.take_if(|plan| plan.rules_are_loaded()) {
+                return Ok(Some(plan));
+            }
             if calls.take_reload() {
                 // First gone: the next one may want what it holds.
                 drop(plan.take());
                 plan = self.plan(file);
-            }
-            if let Some(plan) = plan.take_if(|plan| plan.rules_are_loaded()) {
-                return Ok(Some(plan));
+                continue;
             }
             self.wait(calls, plan.as_ref())?;
         }
@@ -153,7 +155,7 @@ impl Running {
     }
 
     fn succeeded_by(self, plan: Plan, since: Instant) -> Result<Daemon, Error> {
-        let Self { config: old, shared, held: before, keeper, saving, .. } = self;
+        let Self { config: old, shared, held: before, keeper, saving, leaving, .. } = self;
         let Plan { config, held, mappings, .. } = plan;
         let lasting = shared.lasting;
         let (flows, now) = (shared.roles.saved(), lasting.clock.now());
@@ -185,7 +187,8 @@ impl Running {
             keeper.carry(flows)
         })?;
         ports.settle();
-        Ok(Daemon { beginning: Beginning::Changed { since, before: Box::new(before) }, ..next })
+        let beginning = Beginning::Changed { since, before: Box::new(before), leaving };
+        Ok(Daemon { beginning, ..next })
     }
 }
 

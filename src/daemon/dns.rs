@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use crate::config::Client;
 use crate::counters::{Counter, Counters};
 use crate::dns::emulation::Emulations;
-use crate::dns::hold::{Captured, Hold, Output, Settings, Surroundings};
+use crate::dns::hold::{Captured, Hold, Output, Reply, Settings, Surroundings};
 use crate::dns::packet::Packet;
 use crate::dns::{Class, Name, Policy, classify};
 use crate::mapping::Mappings;
@@ -47,7 +47,7 @@ pub(super) struct Handover {
     /// given the verdict, so that after a change nothing comes that was sorted before.
     sorting: Mutex<Option<Sorting>>,
     /// Replies that waited when the last holder ended. Their verdicts are the next one's.
-    left: Mutex<Vec<Captured>>,
+    left: Mutex<Vec<Ticket>>,
 }
 
 /// How replies are sorted.
@@ -67,9 +67,14 @@ impl Handover {
     pub(super) fn close(&self, queue: &Queue, counters: &Counters) {
         *self.sorting() = None;
         let mut verdicts = Verdicts::default();
-        for captured in self.take_left() {
+        for ticket in self.take_left() {
             counters.add(Counter::DnsTimeout);
-            verdicts.plain(queue.number(), captured.id, Action::Accept);
+            match ticket {
+                Ticket::Packet(captured) => {
+                    verdicts.plain(queue.number(), captured.id, Action::Accept);
+                }
+                Ticket::Question(reply) => reply.ticket.release(),
+            }
         }
         counters.add_many(Counter::VerdictRefused, queue.send(&verdicts));
         let mut batch = Batch::new(BATCH);
@@ -87,11 +92,11 @@ impl Handover {
         self.sorting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, waiting: Captured) {
+    fn leave(&self, waiting: Ticket) {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
     }
 
-    fn take_left(&self) -> Vec<Captured> {
+    fn take_left(&self) -> Vec<Ticket> {
         std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -144,7 +149,15 @@ fn sort(packet: &[u8], Sorting { policy, own }: &Sorting, counters: &Counters) -
 /// What a reply that waits goes on by.
 enum Ticket {
     Packet(Captured),
-    Question(proxy::Ticket),
+    /// As it came: what it goes on by does not know it.
+    Question(Reply<proxy::Ticket>),
+}
+
+impl Ticket {
+    fn question(reply: Reply<proxy::Ticket>) -> Reply<Self> {
+        let (server, limit, message) = (reply.server, reply.limit, reply.message.clone());
+        Reply { ticket: Self::Question(reply), server, limit, message }
+    }
 }
 
 /// Holds replies until their NAT record is known or their time is over.
@@ -234,7 +247,7 @@ impl Holder {
                 hold.answer(answered.key, answered.answer, now, &mut self.around);
             }
             for reply in self.proxied.iter().flat_map(proxy::Replies::waiting) {
-                hold.reply(reply.with_ticket(Ticket::Question), now, &mut self.around);
+                hold.reply(Ticket::question(reply), now, &mut self.around);
             }
             hold.tick(now, &mut self.around);
             self.carry_out(&mut hold);
@@ -244,16 +257,7 @@ impl Holder {
             }
         }
         self.carry_out(&mut hold);
-        for ticket in hold.into_waiting() {
-            match ticket {
-                Ticket::Packet(captured) => self.handover.leave(captured),
-                // Its proxy ends, too.
-                Ticket::Question(ticket) => {
-                    self.counters.add(Counter::DnsTimeout);
-                    ticket.release();
-                }
-            }
-        }
+        hold.into_waiting().for_each(|ticket| self.handover.leave(ticket));
         Ok(())
     }
 
@@ -261,8 +265,13 @@ impl Holder {
     fn take_left(&mut self, hold: &mut Hold<Ticket>) {
         let now = self.clock.now();
         let mut released = Vec::new();
-        for captured in self.handover.take_left() {
-            released.extend(self.hold(hold, captured, now));
+        for ticket in self.handover.take_left() {
+            match ticket {
+                Ticket::Packet(captured) => released.extend(self.hold(hold, captured, now)),
+                Ticket::Question(reply) => {
+                    hold.reply(Ticket::question(reply), now, &mut self.around);
+                }
+            }
         }
         self.give_verdicts(&released);
     }
@@ -320,9 +329,9 @@ impl Holder {
                 Output::Rewritten { ticket: Ticket::Packet(packet), message, .. } => {
                     packets.push((packet.id, self.repacked(&packet, &message)));
                 }
-                Output::Release { ticket: Ticket::Question(ticket), .. } => ticket.release(),
-                Output::Rewritten { ticket: Ticket::Question(ticket), message, .. } => {
-                    ticket.change(message);
+                Output::Release { ticket: Ticket::Question(reply), .. } => reply.ticket.release(),
+                Output::Rewritten { ticket: Ticket::Question(reply), message, .. } => {
+                    reply.ticket.change(message);
                 }
                 Output::Count(_) => {}
             }

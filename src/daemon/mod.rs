@@ -80,6 +80,8 @@ use saved::{SavePlan, Saving};
 use stop::Stop;
 use worker::Worker;
 
+/// The thread of the DNS proxy, which takes time to end.
+const PROXY: &str = "proxy";
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -115,6 +117,8 @@ struct Running {
     keeper: Arc<Mutex<Keeper>>,
     saving: Option<Saving>,
     threads: Vec<Thread>,
+    /// Threads that have been asked to end, and that nothing waits for but the end.
+    leaving: Vec<Thread>,
     started: Result<(), Error>,
 }
 
@@ -128,6 +132,8 @@ enum Beginning {
         since: Instant,
         /// What that one held. Closing a queue takes time, for which no packet need wait.
         before: Box<Held>,
+        /// Its DNS proxy, which still has open questions to answer.
+        leaving: Vec<Thread>,
     },
 }
 
@@ -192,13 +198,17 @@ impl Daemon {
         if started.is_err() {
             shared.stop.request();
         }
-        Running { config, shared, held, keeper, saving, threads, started }
+        let leaving = Vec::new();
+        Running { config, shared, held, keeper, saving, threads, leaving, started }
     }
 }
 
 impl Running {
     fn end(mut self) -> Result<(), Error> {
         let result = self.stop();
+        // What waits goes on as it came, and with it what the proxy still has to answer.
+        self.held.replies = None;
+        let result = result.and(join(std::mem::take(&mut self.leaving)));
         let result = result.and(self.saving.take().map_or(Ok(()), Saving::end));
         // Only now that housekeeping, which may open it, has ended.
         self.shared.guard.close();
@@ -206,12 +216,15 @@ impl Running {
         result
     }
 
-    /// Ends all threads, and returns the first error.
+    /// Ends all threads, and returns the first error. The proxy's is asked to end only.
     fn stop(&mut self) -> Result<(), Error> {
         self.shared.stop.request();
         let started = std::mem::replace(&mut self.started, Ok(()));
         let failure = || self.shared.lasting.failure.failure().map_or(Ok(()), Err);
-        let result = started.and(join(std::mem::take(&mut self.threads))).and_then(|()| failure());
+        let threads = std::mem::take(&mut self.threads);
+        let (proxy, others) = threads.into_iter().partition(|thread| thread.name == PROXY);
+        self.leaving.extend::<Vec<_>>(proxy);
+        let result = started.and(join(others)).and_then(|()| failure());
         // Only now that no worker opens flows.
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner).save();
         result
@@ -255,14 +268,16 @@ impl Shared {
             Beginning::Started => {
                 info!("natttd {} runs: {}", env!("CARGO_PKG_VERSION"), self.roles)
             }
-            Beginning::Changed { since, before } => {
-                self.lasting.reloads.done();
+            Beginning::Changed { since, before, leaving } => {
                 let waited = since.elapsed().as_millis();
+                // With it the replies that nobody holds any more.
+                drop(before);
+                join(leaving)?;
+                self.lasting.reloads.done();
                 info!(
                     "the changed configuration is in effect: {}; packets waited {waited} ms",
                     self.roles
                 );
-                drop(before);
             }
         }
         notify(&[sd_notify::NotifyState::Ready]);
@@ -377,7 +392,7 @@ impl Shared {
         let (proxy, replies) =
             Proxy::new(settings, listening, Arc::clone(&own), Arc::clone(wake), around)
                 .map_err(Error::Proxy)?;
-        threads.push(self.spawn("proxy", move || {
+        threads.push(self.spawn(PROXY, move || {
             proxy.run();
             Ok(())
         })?);

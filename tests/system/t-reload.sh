@@ -99,6 +99,18 @@ same "" "$(asked +tcp)$(asked)$(lookup A b.example)" "answers for a name that is
 changed A '/^except_names/d'
 same "$address" "$(asked +tcp)" "what the same proxy answers"
 same "$address" "$(lookup A b.example)" "what the name server answers"
+# A question to a server that says nothing is open: no packet waits for that, and who asks again is
+# answered by the next proxy.
+changed A 's/^listen/upstream = ["198.51.100.99"]\n&/'
+start A open dig +short +tries=2 +time=2 @127.0.0.1 -p 5300 b.example
+asks() { on A ss -Hun dst 198.51.100.99 | grep -q .; }
+wait_for 10 "the proxy to ask" asks
+changed A '/^upstream/d'
+waited=$(grep -o 'packets waited [0-9]*' "$(log A natttd)" | tail -n 1)
+((${waited##* } < 290)) || fail "with a question open, $waited ms"
+wait "${PID[A-open]}" || fail "dig: $(cat "$(log A open)")"
+unset "PID[A-open]"
+same "$address" "$(tail -n 1 "$(log A open)")" "the answer for whom the reload came in between"
 changed A '/^listen/d'
 same 0 "$(on A ss -Hln 'sport = :5300' | grep -c . || true)" "sockets on the proxy's port"
 
@@ -121,7 +133,8 @@ more "$before" "$(calls A)" "calls"
 
 # Packets wait in their queues meanwhile. Where the queue itself went, a few may go with it.
 stop A ping INT
-lost=$(awk '/packets transmitted/ { print $1 - $4 }' "$(log A ping)")
+# Those on their way when ping ended are not lost.
+lost=$(grep -oP 'bytes from .*icmp_seq=\K[0-9]+' "$(log A ping)" | sort -nu | awk '{ last = $1 } END { print last - NR }')
 ((lost <= 5)) || fail "pings: $(tail -n 2 "$(log A ping)")"
 
 # ---- what is wrong, and what cannot be had -------------------------------------------------------------
@@ -150,6 +163,14 @@ start Y other "$BIN/natttd" --config "$RUN/Y-other.toml"
 wait_for 20 "the other natttd" on Y "$BIN/nattt" --socket "$RUN/Y-other.sock" status
 refuses Y '$a [queues]\nfirst = 28000' 'queue 28000: .*another program has bound it'
 stop Y other
+
+# natttd's own file has not changed, and rules of another one must not be loaded.
+sed 's/^exports = .*/exports = ["192.168.0.3"]/' "$RUN/Y.toml" >"$RUN/another.toml"
+refused "nattt reload of another file" \
+    on Y "$BIN/nattt" --socket "$RUN/Y.sock" reload --config "$RUN/another.toml"
+same 1 "$STATUS" "exit status of nattt reload of another file"
+matches 'reads another file' "$OUTPUT" "what nattt reload says of another file"
+same loaded "$(control Y status --json | jq -r .rules.state)" "rules on Y"
 
 # ---- rules and daemon, one after the other, by hand -------------------------------------------------
 
@@ -230,6 +251,16 @@ changed A 's/^keepalive_s.*/keepalive_s = 20/'
 wait "${PID[A-dig]}" || fail "dig: $(cat "$(log A dig)")"
 unset "PID[A-dig]"
 matches '^127\.' "$(cat "$(log A dig)")" "the answer that waited"
+
+# The same at the proxy.
+changed A 's/^\[client\]/&\nlisten = ["127.0.0.1:5300"]\nupstream = ["198.51.100.80"]/'
+held=$(counter A dns_held)
+start A dig dig +short +tries=1 +time=5 @127.0.0.1 -p 5300 slow.example A
+wait_for 10 "a reply to wait at the proxy" holds
+changed A 's/^keepalive_s.*/keepalive_s = 21/'
+wait "${PID[A-dig]}" || fail "dig: $(cat "$(log A dig)")"
+unset "PID[A-dig]"
+matches '^127\.' "$(cat "$(log A dig)")" "the answer that waited at the proxy"
 
 # ---- the end -----------------------------------------------------------------------------------------
 

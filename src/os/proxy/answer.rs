@@ -1,6 +1,6 @@
 //! From one client's question to its answer.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +28,10 @@ pub(super) struct Answers {
     holding: Holding,
     counters: Arc<Counters>,
     open: Semaphore,
+    /// Of them, those whose reply waits for a decision.
+    undecided: Semaphore,
     same: RefCell<HashMap<Asked, usize>>,
+    ending: Cell<bool>,
 }
 
 impl Answers {
@@ -38,12 +41,17 @@ impl Answers {
         holding: Holding,
         counters: Arc<Counters>,
     ) -> Self {
-        let open = Semaphore::new(MAX_OPEN);
-        Self { upstream, policy, holding, counters, open, same: RefCell::default() }
+        let (open, undecided) = (Semaphore::new(MAX_OPEN), Semaphore::new(MAX_OPEN));
+        let (same, ending) = Default::default();
+        Self { upstream, policy, holding, counters, open, undecided, same, ending }
     }
 
-    /// The answer to what a client sent; nothing if it is none of a client's.
+    /// The answer to what a client sent; nothing if it is none of a client's, or comes at the end.
     pub(super) async fn to(&self, octets: Vec<u8>, by: Transport) -> Option<Vec<u8>> {
+        // Its client asks again, the next proxy; an error it would believe.
+        if self.ending.get() {
+            return None;
+        }
         let query = match Query::parse(octets) {
             Ok(query) => Rc::new(query),
             Err(Unfit::Refused(answer)) => {
@@ -71,9 +79,15 @@ impl Answers {
         })
     }
 
-    /// Once no question is open any more.
-    pub(super) async fn all_given(&self) {
+    /// Takes no more questions, and waits until none is open any more.
+    pub(super) async fn end(&self) {
+        self.ending.set(true);
         let _ = self.open.acquire_many(MAX_OPEN as u32).await;
+    }
+
+    /// Waits until no reply waits for a decision.
+    pub(super) async fn all_decided(&self) {
+        let _ = self.undecided.acquire_many(MAX_OPEN as u32).await;
     }
 
     /// The reply, changed if the name has a NAT record.
@@ -85,6 +99,7 @@ impl Answers {
         let (ticket, decision) = oneshot::channel();
         let ticket = Ticket(ticket);
         let waiting = Reply { ticket, server, limit: NO_LIMIT, message: reply.clone() };
+        let _undecided = self.undecided.try_acquire();
         // The channel has room for every open question.
         if self.holding.replies.try_send(waiting).is_ok() {
             self.holding.wake.wake();
@@ -195,6 +210,20 @@ mod tests {
                 ask(&answers, &format!("n{number}")).await;
             }
             assert_refused(answers.to(query("more"), Transport::Tcp).await);
+        });
+    }
+
+    #[test]
+    fn a_question_that_comes_at_the_end_is_left_to_the_next_proxy() {
+        run(async {
+            let (_server, answers, counters) = proxy();
+            ask(&answers, "early").await;
+            let ending = Rc::clone(&answers);
+            let end = spawn_local(async move { ending.end().await });
+            yield_now().await;
+            assert_eq!(answers.to(query("late"), Transport::Tcp).await, None);
+            assert_eq!(counters.value(Counter::ProxyFull), 0);
+            assert!(!end.is_finished(), "the early one is open");
         });
     }
 

@@ -29,7 +29,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::timeout;
 
 use crate::counters::Counters;
 use crate::dns::Policy;
@@ -47,8 +48,10 @@ use upstream::{MAX_SOCKETS, Upstream};
 
 /// The most descriptors that the proxy uses.
 pub const DESCRIPTORS: u64 = (MAX_SOCKETS + tcp::MAX_CONNECTIONS) as u64 + 64;
-/// How long what is settled at the end may take to leave.
+/// How long servers and clients may take at the end.
 const FAREWELL: Duration = Duration::from_millis(300);
+/// How long whoever holds replies may take then, the next one too.
+const DECISION: Duration = Duration::from_secs(5);
 
 /// What the configuration says.
 #[derive(Debug, Clone)]
@@ -149,13 +152,17 @@ impl Proxy {
         let answers = Rc::new(answers);
         LocalSet::new().block_on(&runtime, async move {
             let connections = tcp::connections();
+            let mut serving = JoinSet::new();
             for Listener { udp, tcp } in listeners {
-                spawn_local(udp::serve(udp, Rc::clone(&answers)));
-                spawn_local(tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections)));
+                serving.spawn_local(udp::serve(udp, Rc::clone(&answers)));
+                serving.spawn_local(tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections)));
             }
             // Nothing is ever sent.
             end.recv().await;
-            let _ = tokio::time::timeout(FAREWELL, answers.all_given()).await;
+            // What comes from now on waits in the sockets for the next proxy.
+            serving.shutdown().await;
+            let _ = timeout(FAREWELL, answers.end()).await;
+            let _ = timeout(DECISION, answers.all_decided()).await;
         });
     }
 }
@@ -184,4 +191,54 @@ impl Ticket {
 struct Holding {
     replies: Sender<Reply<Ticket>>,
     wake: Arc<Wake>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::thread;
+
+    use super::*;
+
+    /// For the root.
+    const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01";
+
+    #[test]
+    fn what_comes_while_a_proxy_ends_waits_for_the_next() {
+        let bound = || UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let addr = |socket: &UdpSocket| socket.local_addr().expect("bound");
+        let (server, client) = (bound(), bound());
+        let settings = Settings {
+            listen: vec![addr(&bound())],
+            upstream: vec![addr(&server)],
+            policy: Policy::default(),
+        };
+        let listening = listen(&settings.listen, &[], &[]).expect("a free port");
+        let start = || {
+            let wake = Arc::new(Wake::new().expect("an eventfd"));
+            let around = (Arc::default(), Clock::start());
+            let (proxy, replies) =
+                Proxy::new(settings.clone(), &listening, Arc::default(), wake, around)
+                    .expect("a proxy");
+            (thread::spawn(move || proxy.run()), replies)
+        };
+        let asked = || {
+            server.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            server.recv(&mut [0; 512]).expect("a question")
+        };
+        let ask = || client.send_to(QUESTION, settings.listen[0]).expect("sent");
+        let (first, replies) = start();
+        ask();
+        asked();
+        drop(replies);
+        // Its question is still open.
+        ask();
+        first.join().expect("no panic");
+        let (second, replies) = start();
+        asked();
+        drop(replies);
+        second.join().expect("no panic");
+        client.set_nonblocking(true).expect("a socket");
+        assert!(client.recv(&mut [0; 512]).is_err(), "no question has failed");
+    }
 }

@@ -12,7 +12,7 @@ use crate::dns::packet::DNS_PORT;
 pub struct OwnTraffic {
     /// Where it listens, of those that the packet filter sees replies from.
     listening: Vec<IpAddr>,
-    asking: Mutex<HashSet<u16>>,
+    asking: Mutex<HashSet<(IpAddr, u16)>>,
 }
 
 impl OwnTraffic {
@@ -22,30 +22,37 @@ impl OwnTraffic {
         Self { listening: seen.map(SocketAddr::ip).collect(), asking: Mutex::default() }
     }
 
-    /// Whether a reply from port 53 of `server` to `client`, an address of this host, is the proxy's.
+    /// Whether a reply from port 53 of `server` to `client` is the proxy's. A client that is served may
+    /// ask from the same port as the proxy.
     pub fn includes(&self, server: IpAddr, client: SocketAddr) -> bool {
-        self.listening.contains(&server) || self.ports().contains(&client.port())
+        self.listening.contains(&server) || self.asked().contains(&from(client))
     }
 
-    /// Notes that the proxy asks from this port, until the guard is dropped.
-    pub(super) fn asking(&self, port: u16) -> Asking<'_> {
-        self.ports().insert(port);
-        Asking { own: self, port }
+    /// Notes that the proxy asks from this address, until the guard is dropped.
+    pub(super) fn asking(&self, local: SocketAddr) -> Asking<'_> {
+        let from = from(local);
+        self.asked().insert(from);
+        Asking { own: self, from }
     }
 
-    fn ports(&self) -> MutexGuard<'_, HashSet<u16>> {
+    fn asked(&self) -> MutexGuard<'_, HashSet<(IpAddr, u16)>> {
         self.asking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Without the scope of a link-local address, which a packet does not tell.
+fn from(addr: SocketAddr) -> (IpAddr, u16) {
+    (addr.ip(), addr.port())
+}
+
 pub(super) struct Asking<'a> {
     own: &'a OwnTraffic,
-    port: u16,
+    from: (IpAddr, u16),
 }
 
 impl Drop for Asking<'_> {
     fn drop(&mut self) {
-        self.own.ports().remove(&self.port);
+        self.own.asked().remove(&self.from);
     }
 }
 
@@ -64,9 +71,11 @@ mod tests {
         assert!(includes("127.0.0.1:53", "127.0.0.1:40000"));
         // Another server on the address of a listener at another port.
         assert!(!includes("127.0.0.2:53", "127.0.0.1:40000"));
-        let asking = own.asking(40001);
+        let asking = own.asking(addr("192.0.2.1:40001"));
         assert!(includes("192.0.2.53:53", "192.0.2.1:40001"));
         assert!(!includes("192.0.2.53:53", "192.0.2.1:40000"));
+        // A host that is served.
+        assert!(!includes("192.0.2.53:53", "198.18.0.2:40001"));
         drop(asking);
         assert!(!includes("192.0.2.53:53", "192.0.2.1:40001"));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
@@ -17,8 +17,9 @@ use super::upstream::Transport;
 
 /// The most connections; others are closed at once.
 pub(super) const MAX_CONNECTIONS: usize = 128;
-/// The most questions that are open on one; it is not read meanwhile.
-const MAX_PIPELINED: usize = 64;
+/// The most questions on one whose answers the client has not taken; it is not read meanwhile. Answers
+/// may have 64 KiB.
+const MAX_PIPELINED: usize = 16;
 /// A connection on which nothing is open is closed after so long without a whole question
 /// (RFC 7766 §6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
@@ -64,9 +65,8 @@ async fn talk(stream: TcpStream, answers: Rc<Answers>) {
         spawn_local(async move {
             if let Some(answer) = answers.to(question, Transport::Tcp).await {
                 // The connection may be gone.
-                let _ = given.send(answer).await;
+                let _ = given.send((answer, turn)).await;
             }
-            drop(turn);
         });
     }
     drop(given);
@@ -87,8 +87,11 @@ async fn next(reader: &mut OwnedReadHalf, room: &Semaphore) -> Option<Vec<u8>> {
     }
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut taken: mpsc::Receiver<Vec<u8>>) {
-    while let Some(answer) = taken.recv().await {
+/// An answer, and the room that it takes until it is written.
+type Answer = (Vec<u8>, OwnedSemaphorePermit);
+
+async fn write(mut writer: OwnedWriteHalf, mut taken: mpsc::Receiver<Answer>) {
+    while let Some((answer, _turn)) = taken.recv().await {
         let written = timeout(PATIENCE, framed::write(&mut writer, &answer)).await;
         if !matches!(written, Ok(Ok(()))) {
             return;

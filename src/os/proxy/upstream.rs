@@ -168,8 +168,8 @@ async fn by_udp(
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
-    let _asking = own.asking(socket.local_addr()?.port());
     socket.connect(server).await?;
+    let _asking = own.asking(socket.local_addr()?);
     let id = random_id()?;
     socket.send(&query.under(id)).await?;
     let mut buffer = vec![0; MAX_MESSAGE];
