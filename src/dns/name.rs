@@ -75,6 +75,16 @@ impl Name {
         Ok((Self::from_wire(wire), walk.end()))
     }
 
+    /// The name without labels.
+    pub(super) fn root() -> Self {
+        Self::from_wire(vec![0])
+    }
+
+    /// Whether this is the name without labels.
+    pub(super) fn is_root(&self) -> bool {
+        self.as_wire() == [0]
+    }
+
     /// The wire form: uncompressed, in lower case, with the root's zero octet.
     pub fn as_wire(&self) -> &[u8] {
         &self.0
@@ -91,7 +101,6 @@ impl Name {
         })
     }
 
-    /// A name from its labels, leftmost first.
     /// The IPv4 address whose name this asks for: `D.C.B.A.in-addr.arpa` (RFC 1035 §3.5).
     pub fn reversed_address(&self) -> Option<Ipv4Addr> {
         let labels: Vec<&[u8]> = self.labels().collect();
@@ -105,6 +114,7 @@ impl Name {
         Some(Ipv4Addr::new(a?, b?, c?, d?))
     }
 
+    /// A name from its labels, leftmost first.
     pub(crate) fn from_labels<'a>(
         labels: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, NameError> {
