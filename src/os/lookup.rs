@@ -30,8 +30,9 @@ use super::scoped::Scoped;
 
 /// How long a server is given; the reply that waits is released earlier.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Negative answers without an SOA are remembered for so long, in seconds.
-const NEGATIVE_TTL: u32 = 30;
+/// The TTL of negative answers that tell none, in seconds: they are remembered for the least time
+/// there is (without an SOA record not at all, says RFC 2308 §5).
+const NEGATIVE_TTL: u32 = 0;
 /// The most questions in flight. Who asks may have forgotten half of them, but takes their answers.
 const MAX_IN_FLIGHT: usize = 2 * MAX_LOOKUPS;
 /// Resolvers kept, one a server.
