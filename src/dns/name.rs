@@ -501,6 +501,12 @@ mod tests {
         assert_eq!(Name::read(b"\0", usize::MAX - 1), Err(NameError::Truncated));
     }
 
+    /// The pointer at 2 would end in the label at 3.
+    #[test]
+    fn a_pointer_may_not_overlap_the_name_that_led_to_it() {
+        assert_eq!(Name::read(&[0, 0, 0xc0, 1, b'a', 0xc0, 2], 3), Err(NameError::Truncated));
+    }
+
     proptest! {
         #[test]
         fn wire_and_text_round_trip(labels in labels()) {
@@ -533,6 +539,8 @@ mod tests {
             let at = at % octets.len();
             let mut decoder = BinDecoder::new(&octets).clone(at as u16);
             let (ours, other) = (Name::read(&octets, at), Hickory::read(&mut decoder));
+            // Hickory lets a pointer overlap the name that led to it; nobody writes such a thing.
+            prop_assume!(!(ours == Err(NameError::Truncated) && other.is_ok()));
             prop_assert_eq!(ours.is_ok(), other.is_ok(), "{:?} {:?}", ours, other);
             if let (Ok((name, end)), Ok(other)) = (ours, other) {
                 prop_assert_eq!(decoder.index(), end);
