@@ -97,7 +97,7 @@ counters! {
     DnsTooLarge "dns_too_large" "DNS replies passed on as they came: the answer would not fit the client's limit."
     DnsHoldFull "dns_hold_full" "DNS replies passed on as they came: too many others were waiting."
     DnsExcessRecord "dns_excess_record" "NAT records ignored: their name has more than can be of use."
-    DnsEvicted "dns_evicted" "Remembered answers about NAT records, and silent servers, that made room for new ones."
+    DnsEvicted "dns_evicted" "Remembered answers about NAT records, open questions and silent servers that made room for new ones."
     MappingsFull "mappings_full" "DNS replies passed on as they came: no pool address is free."
     // The DNS proxy.
     ProxyQuestions "proxy_questions" "Questions that the DNS proxy (`listen`) sent on to a server."

@@ -44,10 +44,11 @@ impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
         evicted
     }
 
-    pub(crate) fn remove(&mut self, key: &K) {
-        if let Some((_, end)) = self.entries.remove(key) {
-            self.ends.remove(&end);
-        }
+    /// Takes out the entry of a key, also one that has ended.
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let (value, end) = self.entries.remove(key)?;
+        self.ends.remove(&end);
+        Some(value)
     }
 
     /// How many entries there are, ended ones that are still here too.
@@ -63,6 +64,11 @@ impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
     /// The earliest end of an entry.
     pub(crate) fn next_end(&self) -> Option<Time> {
         self.ends.keys().next().map(|end| end.time)
+    }
+
+    /// The key of the entry that ended first.
+    pub(crate) fn first_ended(&self, now: Time) -> Option<&K> {
+        self.ends.first_key_value().filter(|(end, _)| end.time <= now).map(|(_, key)| key)
     }
 
     /// Takes out an entry that has ended.

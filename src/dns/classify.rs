@@ -105,7 +105,9 @@ fn follow_up(octets: &[u8], policy: &Policy) -> Result<Option<FollowUp>, Message
         return Ok(None);
     }
     let message = Message::parse(octets)?;
-    if !policy.names.includes(&message.question().name) {
+    // The daemon itself asks about the root (see `hold`), and nobody else for its address.
+    let asked = &message.question().name;
+    if asked.is_root() || !policy.names.includes(asked) {
         return Ok(None);
     }
     let Some(lack) = lack(&message, policy) else { return Ok(None) };
@@ -539,6 +541,13 @@ mod tests {
         }
         let made = "nat1.b.example.net";
         assert_eq!(emulated(made, |m| _ = m.add_answer(private(made))), PASSED);
+    }
+
+    /// The daemon asks about it to hear whether a server speaks.
+    #[test]
+    fn the_root_is_never_followed_up() {
+        assert_eq!(emulated("x", |_| ()), follow("x", "x", Lack::Address, None));
+        assert_eq!(emulated("", |_| ()), PASSED);
     }
 
     proptest! {

@@ -9,9 +9,6 @@ use crate::time::Time;
 /// A path that did not answer is avoided for so long; then one flow tries it again.
 pub const RETRY: Duration = Duration::from_secs(60);
 
-/// Answers are noted no more often than this: every packet is one.
-const GRAIN: Duration = Duration::from_millis(100);
-
 /// What is known of each path of a set, by its index. Shared by all workers.
 #[derive(Debug)]
 pub struct Health(Vec<State>);
@@ -48,9 +45,8 @@ impl Health {
     /// Something came back through a path.
     pub fn answered(&self, path: usize, now: Time) {
         let Some(state) = self.0.get(path).filter(|_| self.has_choice()) else { return };
-        let before = Time::from_millis(state.answered.load(Relaxed));
-        let clears = before <= Time::from_millis(state.failed.load(Relaxed));
-        if clears || now.since(before) >= GRAIN {
+        // Every packet is an answer: workers write where they share no more than once a millisecond.
+        if state.answered.load(Relaxed) < now.as_millis() {
             state.answered.fetch_max(now.as_millis(), Relaxed);
         }
     }
@@ -154,6 +150,17 @@ mod tests {
         assert_eq!(health.standing(0, at(60)), Standing::Good);
         assert!(!health.failed_since(0, at(49)));
         assert!(health.answered_since(0, at(60)) && !health.answered_since(1, at(0)));
+    }
+
+    /// A flow that begins between two packets of a busy path is answered by the second.
+    #[test]
+    fn no_answer_is_forgotten() {
+        let health = Health::new(2);
+        health.answered(0, at(0));
+        health.answered(0, at(3));
+        assert!(health.answered_since(0, at(2)) && !health.answered_since(0, at(4)));
+        health.answered(0, at(1));
+        assert!(health.answered_since(0, at(3)), "workers' clocks differ");
     }
 
     #[test]

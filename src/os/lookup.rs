@@ -6,7 +6,7 @@
 //! those to questions for the NAT type never wait for a question of that type, and names that
 //! emulate a NAT record are never followed up: our own lookups cannot loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use hickory_resolver::proto::serialize::binary::BinDecodable;
 use hickory_resolver::{Resolver, lookup::Lookup};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{AbortHandle, LocalSet, spawn_local};
 
-use crate::dns::hold::{LookupKey, NatAnswer, Wanted};
+use crate::dns::hold::{LookupKey, MAX_LOOKUPS, NatAnswer, Wanted};
 use crate::path::Path;
 
 use super::nfqueue::Wake;
@@ -30,8 +30,11 @@ use super::scoped::Scoped;
 
 /// How long a server is given; the reply that waits is released earlier.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// Negative answers without an SOA are remembered for so long, in seconds.
-const NEGATIVE_TTL: u32 = 30;
+/// The TTL of negative answers that tell none, in seconds: they are remembered for the least time
+/// there is (without an SOA record not at all, says RFC 2308 §5).
+const NEGATIVE_TTL: u32 = 0;
+/// The most questions in flight. Who asks may have forgotten half of them, but takes their answers.
+const MAX_IN_FLIGHT: usize = 2 * MAX_LOOKUPS;
 /// Resolvers kept, one a server.
 const MAX_RESOLVERS: usize = 64;
 
@@ -46,7 +49,7 @@ pub struct Answered {
     pub malformed: u64,
 }
 
-/// Asks for records. How many questions are in flight is limited by who asks.
+/// Asks for records. If too many questions are in flight, the oldest fails.
 pub struct Lookups(UnboundedSender<LookupKey>);
 
 /// The other end of [`Lookups`], for a thread of its own.
@@ -87,7 +90,7 @@ impl Asker {
             let _ = answers.send(answer);
             wake.wake();
         };
-        LocalSet::new().block_on(&runtime, serve(record_type, questions, answered));
+        LocalSet::new().block_on(&runtime, serve(record_type, MAX_IN_FLIGHT, questions, answered));
     }
 }
 
@@ -95,20 +98,38 @@ pub(super) type TokioResolver = Resolver<Scoped>;
 
 async fn serve(
     record_type: u16,
+    most: usize,
     mut questions: UnboundedReceiver<LookupKey>,
     answered: impl Fn(Answered) + Clone + 'static,
 ) {
-    let mut resolvers = HashMap::new();
+    let (mut resolvers, mut in_flight) = (HashMap::new(), VecDeque::new());
     while let Some(key) = questions.recv().await {
-        let resolver = resolver_for(&mut resolvers, key.server.socket_addr());
+        let Some(resolver) = resolver_for(&mut resolvers, key.server.socket_addr()) else {
+            answered(Answered { key, answer: NatAnswer::Failed, malformed: 0 });
+            continue;
+        };
+        make_room(&mut in_flight, most);
+        // In a task of its own: what a server says may be hostile, and a panic of the resolver's
+        // about it shall fail this question only, not leave it open.
+        let asked = spawn_local(ask(resolver, record_type, key.clone()));
+        in_flight.push_back(asked.abort_handle());
         let answered = answered.clone();
         spawn_local(async move {
-            let (answer, malformed) = match resolver {
-                Some(resolver) => ask_apart(resolver, record_type, key.clone()).await,
-                None => (NatAnswer::Failed, 0),
-            };
+            let (answer, malformed) = asked.await.unwrap_or((NatAnswer::Failed, 0));
             answered(Answered { key, answer, malformed });
         });
+    }
+}
+
+/// Gives up the oldest question if there are `most` already.
+fn make_room(in_flight: &mut VecDeque<AbortHandle>, most: usize) {
+    if in_flight.len() >= most {
+        in_flight.retain(|one| !one.is_finished());
+    }
+    if in_flight.len() >= most
+        && let Some(oldest) = in_flight.pop_front()
+    {
+        oldest.abort();
     }
 }
 
@@ -151,18 +172,7 @@ pub(super) fn options() -> ResolverOpts {
     options
 }
 
-/// In a task of its own: what a server says may be hostile, and a panic of the resolver's about it
-/// shall fail this question only, not leave it open.
-async fn ask_apart(
-    resolver: Arc<TokioResolver>,
-    record_type: u16,
-    key: LookupKey,
-) -> (NatAnswer, u64) {
-    let asked = spawn_local(async move { ask(&resolver, record_type, &key).await });
-    asked.await.unwrap_or((NatAnswer::Failed, 0))
-}
-
-async fn ask(resolver: &TokioResolver, record_type: u16, key: &LookupKey) -> (NatAnswer, u64) {
+async fn ask(resolver: Arc<TokioResolver>, record_type: u16, key: LookupKey) -> (NatAnswer, u64) {
     // The wire form of a name that was already parsed ends with the root: it is fully qualified.
     let Ok(name) = Name::from_bytes(key.name.as_wire()) else { return (NatAnswer::Failed, 0) };
     let rtype = match key.wanted {
@@ -214,4 +224,43 @@ fn read(lookup: &Lookup, record_type: u16) -> (NatAnswer, u64) {
         false => NatAnswer::Found { paths, ttl },
     };
     (answer, malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Instant;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::dns::hold::Server;
+
+    /// The oldest of too many questions to a silent server fails long before its time.
+    #[test]
+    fn too_many_questions_in_flight() {
+        let silent = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let server = Server::at(silent.local_addr().expect("an address"));
+        let (sender, questions) = unbounded_channel();
+        let (told, mut answers) = mpsc::unbounded_channel();
+        for name in ["a.example", "b.example", "c.example"] {
+            let name = name.parse().expect("a name");
+            sender.send(LookupKey { server, name, wanted: Wanted::Nat }).expect("it is there");
+        }
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let began = Instant::now();
+        let first = LocalSet::new().block_on(&runtime, async move {
+            spawn_local(serve(65324, 2, questions, move |answered| {
+                let _ = told.send(answered);
+            }));
+            answers.recv().await
+        });
+        let first = first.expect("an answer");
+        assert_eq!(
+            (first.key.name.to_string().as_str(), first.answer),
+            ("a.example", NatAnswer::Failed)
+        );
+        assert!(began.elapsed() < TIMEOUT);
+        drop(sender);
+    }
 }

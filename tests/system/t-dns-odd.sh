@@ -1,13 +1,18 @@
 #!/bin/bash
 # Odd DNS replies: crafted ones come through as they were sent or mapped, each once; 1,000 names whose NAT
-# record is never told keep no ordinary name waiting; wildcards, empty non-terminals, DNAME and names of
+# record is never told keep no ordinary name waiting and do not make their server count as silent, as one that
+# is does; wildcards, empty non-terminals, DNAME and names of
 # other scripts with a real server. And a state directory that is full or damaged stops nothing.
 . "$(dirname "$0")/lib.sh"
 
-ODD=198.51.100.80 REAL=198.51.100.81
+ODD=198.51.100.80 REAL=198.51.100.81 MUTE=198.51.100.82
 fig1
+add_to_W() { ip -n "$PREFIX-W" address add "$1/24" dev "$(on W ip -o -4 route get 198.51.100.53 | sed 's/.* dev \([^ ]*\).*/\1/')"; }
+add_to_W "$MUTE"
 start W odd_dns "$PYTHON" "$PEERS/odd_dns.py" "$ODD"
+start W mute_dns "$PYTHON" "$PEERS/odd_dns.py" "$MUTE" mute
 wait_for 10 "the odd name server" grep -q ready "$(log W odd_dns)"
+wait_for 10 "the silent name server" grep -q ready "$(log W mute_dns)"
 nattt_gateway Y
 client_config A
 echo 'lookup_patience_ms = 4000' >>"$RUN/A.toml"
@@ -84,13 +89,22 @@ same 100 "$ordinary" "answers for ordinary names"
 # The first 512 of those that hang are held; the others are passed on at once.
 more 49 "$overtaken" "ordinary answers that came before a held one"
 more 400 "$(counter A dns_hold_full)" "replies that found too many waiting"
-# The server counts as silent now: its next answer corrects that.
-recovered() { [[ $(raw A recovered.odd) == "mapped 127."* ]]; }
-wait_for 20 "mapped addresses again" recovered
+# The root was asked about, and that was answered: the server does not count as silent.
+wait_for 20 "a question about the root" grep -q "^nat $" "$(log W odd_dns)"
+matches '^mapped 127\.' "$(raw A after.odd)" "the reply for a name after those that hang"
+same 0 "$(counter A dns_server_silent)" "replies that did not wait for a server that speaks"
+
+# ---- a server that says nothing about NAT records, not even the root's ---------------------------
+
+# The first reply waits for 4 s; then the two questions are given up, after 6 s each.
+ODD=$MUTE raw A first.odd >/dev/null
+known() { ODD=$MUTE raw A "$RANDOM$RANDOM.odd" >/dev/null; (($(counter A dns_server_silent) > 0)); }
+wait_for 30 "a server known to be silent" known
+same "$(ODD=$MUTE raw R here.odd)" "$(ODD=$MUTE raw A here.odd)" "an ordinary reply of a silent server"
 
 # ---- a real server -------------------------------------------------------------------------------
 
-ip -n "$PREFIX-W" address add "$REAL/24" dev "$(on W ip -o -4 route get 198.51.100.53 | sed 's/.* dev \([^ ]*\).*/\1/')"
+add_to_W "$REAL"
 mkdir "$RUN/real"
 cat >"$RUN/real/real.zone" <<'ZONE'
 $ORIGIN real.

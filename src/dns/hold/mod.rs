@@ -11,6 +11,7 @@ mod captured;
 mod change;
 mod inquiry;
 mod lookup;
+mod silence;
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
@@ -21,6 +22,8 @@ use self::change::{changed, named};
 use self::inquiry::{Inquiry, Joined, Known, Outcome};
 use self::lookup::{Answer, sound_ttl};
 pub use self::lookup::{LookupKey, NatAnswer, Server, Wanted};
+pub use self::silence::MAX_SERVERS;
+use self::silence::{Silences, Unanswered};
 use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::{Class, FollowUp, Lack, Name, Policy, classify};
 use crate::counters::Counter;
@@ -30,12 +33,11 @@ use crate::time::Time;
 
 /// The most replies that wait.
 pub const MAX_WAITING: usize = 1024;
-/// The most questions that are open.
+/// The most questions that are open. In a full table the oldest that nobody waits for any more makes
+/// room.
 pub const MAX_LOOKUPS: usize = 512;
 /// The most answers that are remembered.
 pub const MAX_ANSWERS: usize = 8192;
-/// The most servers whose silence is remembered.
-pub const MAX_SERVERS: usize = 256;
 /// The most alternative paths of one name; more would only cost memory.
 pub const MAX_PATHS: usize = 16;
 
@@ -47,10 +49,6 @@ const MAX_TTL: Duration = Duration::from_secs(3600);
 const NEGATIVE_TTL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(300));
 /// How long a failure is remembered (RFC 2308 §7 allows five minutes at most).
 const FAILURE_TTL: Duration = Duration::from_secs(5);
-/// So many unanswered questions in a row make a server silent.
-const SILENT_AFTER: u8 = 3;
-/// A server's silence is forgotten after this time without another unanswered question.
-const SILENCE_LIFETIME: Duration = Duration::from_secs(600);
 
 /// What the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,10 +158,10 @@ pub struct Hold<T> {
     settings: Settings,
     /// In the order of their deadlines.
     waiting: VecDeque<Waiting<T>>,
-    lookups: Expiring<LookupKey, ()>,
+    /// When each was asked.
+    lookups: Expiring<LookupKey, Time>,
     answers: Expiring<LookupKey, Answer>,
-    /// Unanswered questions in a row. Some servers ignore the NAT type only.
-    silences: Expiring<(Server, Wanted), u8>,
+    silences: Silences,
     outputs: VecDeque<Output<T>>,
 }
 
@@ -183,7 +181,7 @@ impl<T> Hold<T> {
             waiting: VecDeque::new(),
             lookups: Expiring::new(MAX_LOOKUPS),
             answers: Expiring::new(MAX_ANSWERS),
-            silences: Expiring::new(MAX_SERVERS),
+            silences: Silences::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -213,8 +211,8 @@ impl<T> Hold<T> {
         now: Time,
         around: &mut impl Surroundings,
     ) {
-        self.lookups.remove(&key);
-        self.note_silence((key.server, key.wanted), &answer, now);
+        let asked = self.lookups.remove(&key);
+        self.note_silence(&key, asked, &answer, now);
         let (answer, ttl) = self.judge(&key, answer, around);
         let known = Known { answer, end: now + ttl };
         self.settle_waiting(&key, &known, now, around);
@@ -233,7 +231,7 @@ impl<T> Hold<T> {
                 None => self.release(waiting.reply.ticket, Counter::DnsTimeout),
             }
         }
-        while let Some(key) = self.lookups.pop_ended(now) {
+        while let Some(key) = self.lookups.first_ended(now).cloned() {
             self.answer(key, NatAnswer::Silent, now, around);
         }
     }
@@ -271,7 +269,7 @@ impl<T> Hold<T> {
         }
         let unasked = open.iter().filter(|key| !self.ask(key, now)).count();
         waiting.inquiry.fill(|key| {
-            let silent = self.is_silent((key.server, key.wanted), now);
+            let silent = self.silences.is_silent((key.server, key.wanted), now);
             silent.then_some(Known { answer: Answer::Silent, end: now })
         });
         if let Some(outcome) = waiting.inquiry.outcome(true) {
@@ -289,30 +287,45 @@ impl<T> Hold<T> {
         if self.lookups.find(key, now).is_some() {
             return true;
         }
-        if self.lookups.is_full() {
+        if self.lookups.is_full() && !self.oldest_may_go(now) {
             return false;
         }
-        self.lookups.insert(key.clone(), (), now + LOOKUP_LIFETIME, now);
+        let evicted = self.lookups.insert(key.clone(), now, now + LOOKUP_LIFETIME, now);
+        self.count_eviction(evicted);
         self.outputs.push_back(Output::Lookup(key.clone()));
         true
     }
 
-    fn is_silent(&self, of: (Server, Wanted), now: Time) -> bool {
-        self.silences.find(&of, now).is_some_and(|(count, _)| *count >= SILENT_AFTER)
+    /// Whether the reply that led to the oldest question has gone on by now. An answer that comes in
+    /// spite of that is taken like any other. All live equally long, so the oldest ends first.
+    fn oldest_may_go(&self, now: Time) -> bool {
+        let ends_by = now + LOOKUP_LIFETIME;
+        self.lookups.next_end().is_some_and(|end| end + self.settings.patience <= ends_by)
     }
 
-    fn note_silence(&mut self, of: (Server, Wanted), answer: &NatAnswer, now: Time) {
+    /// What an answer or its absence says about the server. `asked` is nothing if the question had
+    /// made room for another.
+    fn note_silence(
+        &mut self,
+        key: &LookupKey,
+        asked: Option<Time>,
+        answer: &NatAnswer,
+        now: Time,
+    ) {
         match answer {
             NatAnswer::Found { .. } | NatAnswer::Addresses { .. } | NatAnswer::None { .. } => {
-                self.silences.remove(&of);
+                self.silences.answered((key.server, key.wanted), now);
             }
             // The question may not have left this host: that tells nothing about the server.
             NatAnswer::Failed => {}
             NatAnswer::Silent => {
-                let before = self.silences.find(&of, now).map_or(0, |(count, _)| *count);
-                let (count, end) = (before.saturating_add(1), now + SILENCE_LIFETIME);
-                let evicted = self.silences.insert(of, count, end, now);
-                self.count_eviction(evicted);
+                let Some(asked) = asked else { return };
+                match self.silences.unanswered(key, asked, now) {
+                    Unanswered::Nothing => {}
+                    // Nobody waits for it: if the table is full, the next unanswered question asks.
+                    Unanswered::AskRoot(root) => _ = self.ask(&root, now),
+                    Unanswered::Silent { evicted } => self.count_eviction(evicted),
+                }
             }
         }
     }

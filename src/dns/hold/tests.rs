@@ -1,6 +1,7 @@
 //! Scenarios: what goes in, what comes out, and exactly which counters move.
 
 mod emulation;
+mod silence;
 
 use super::*;
 use crate::dns::message::{Message, Section, rtype};
@@ -111,16 +112,6 @@ impl Bench {
         }
         seen
     }
-
-    /// Three unanswered questions in a row.
-    fn silence_server(&mut self) {
-        for _ in 0..3 {
-            self.nodata();
-            self.answer(&key("b.example"), NatAnswer::Silent);
-            self.wait(10_000);
-        }
-        self.seen();
-    }
 }
 
 /// The one A record of a changed packet.
@@ -187,12 +178,15 @@ fn a_name_without_a_nat_record_is_released() {
 
 #[test]
 fn a_failure_releases() {
-    for answer in [NatAnswer::Failed, NatAnswer::Silent] {
+    for (answer, lookups) in
+        [(NatAnswer::Failed, vec![]), (NatAnswer::Silent, vec![silence::root()])]
+    {
         let mut bench = Bench::new();
         let id = bench.nodata();
         bench.seen();
         bench.answer(&key("b.example"), answer);
-        assert_eq!(bench.seen(), released(id, Counter::DnsLookupFailed));
+        let expected = Seen { lookups, ..released(id, Counter::DnsLookupFailed) };
+        assert_eq!(bench.seen(), expected);
     }
 }
 
@@ -325,67 +319,6 @@ fn servers_are_told_apart() {
 }
 
 #[test]
-fn a_silent_server_delays_nobody() {
-    let mut bench = Bench::new();
-    bench.silence_server();
-    let id = bench.nodata();
-    let mut expected = released(id, Counter::DnsServerSilent);
-    expected.lookups = vec![key("b.example")];
-    assert_eq!(bench.seen(), expected);
-    // The question goes on in the background, once.
-    let again = bench.nodata();
-    assert_eq!(bench.seen(), released(again, Counter::DnsServerSilent));
-    bench.answer(&key("b.example"), found(&[PATH], 300));
-    let next = bench.nodata();
-    assert_eq!(bench.seen(), mapped(next));
-}
-
-#[test]
-fn one_answer_ends_the_silence() {
-    for answer in [found(&[PATH], 0), NatAnswer::None { ttl: 5 }] {
-        let mut bench = Bench::new();
-        bench.silence_server();
-        bench.answer(&key("c.example"), answer);
-        bench.nodata();
-        assert_eq!(bench.seen(), held());
-    }
-}
-
-#[test]
-fn two_unanswered_questions_or_a_failure_are_no_silence() {
-    let mut bench = Bench::new();
-    bench.answer(&key("c.example"), NatAnswer::Silent);
-    bench.answer(&key("d.example"), NatAnswer::Silent);
-    bench.answer(&key("e.example"), NatAnswer::Failed);
-    bench.nodata();
-    assert_eq!(bench.seen(), held());
-}
-
-#[test]
-fn silence_is_forgotten() {
-    let mut bench = Bench::new();
-    bench.silence_server();
-    bench.wait(600_000);
-    bench.nodata();
-    assert_eq!(bench.seen(), held());
-}
-
-#[test]
-fn a_question_that_nobody_answers_is_given_up_as_silence() {
-    let mut bench = Bench::new();
-    for asked in ["c.example", "d.example", "e.example"] {
-        bench.nodata_for(asked);
-        bench.wait(1_000);
-        assert!(bench.hold.next_deadline().is_some());
-        bench.wait(29_000);
-        assert_eq!(bench.hold.next_deadline(), None);
-    }
-    bench.seen();
-    let id = bench.nodata();
-    assert_eq!(bench.seen().verdicts, [(id, None)]);
-}
-
-#[test]
 fn refused_records_are_no_records() {
     let mut bench = Bench::new();
     let id = bench.nodata();
@@ -476,19 +409,55 @@ fn too_many_waiting_packets_are_not_held() {
     assert_eq!(bench.seen().counters, [Counter::DnsHeld]);
 }
 
-#[test]
-fn too_many_open_questions_are_not_asked() {
+/// As many questions as there may be.
+fn full() -> Bench {
     let mut bench = Bench::new();
     for number in 0..MAX_LOOKUPS {
         bench.nodata_for(&format!("n{number}.example"));
     }
     bench.seen();
+    bench
+}
+
+#[test]
+fn too_many_open_questions_are_not_asked() {
+    let mut bench = full();
     let id = bench.nodata();
     assert_eq!(bench.seen(), released(id, Counter::DnsHoldFull));
     bench.answer(&key("n0.example"), NatAnswer::Failed);
     bench.seen();
     bench.nodata();
     assert_eq!(bench.seen(), held());
+}
+
+#[test]
+fn a_question_that_nobody_waits_for_makes_room() {
+    let mut bench = full();
+    bench.wait(999);
+    let id = bench.nodata();
+    assert_eq!(bench.seen(), released(id, Counter::DnsHoldFull));
+    bench.wait(1);
+    assert_eq!(bench.seen().counters, [Counter::DnsTimeout; MAX_LOOKUPS]);
+    for number in 0..MAX_LOOKUPS {
+        bench.nodata_for(&format!("m{number}.example"));
+        assert_eq!(bench.seen().counters, [Counter::DnsEvicted, Counter::DnsHeld]);
+    }
+    let id = bench.nodata();
+    assert_eq!(bench.seen(), released(id, Counter::DnsHoldFull));
+}
+
+#[test]
+fn what_made_room_may_be_answered_late_but_its_silence_says_nothing() {
+    let mut bench = full();
+    bench.wait(1000);
+    bench.nodata();
+    bench.nodata_for("c.example");
+    bench.seen();
+    bench.answer(&key("n0.example"), found(&[PATH], 300));
+    bench.answer(&key("n1.example"), NatAnswer::Silent);
+    assert_eq!(bench.seen(), nothing());
+    let id = bench.nodata_for("n0.example");
+    assert_eq!(bench.seen(), mapped(id));
 }
 
 #[test]
@@ -505,17 +474,6 @@ fn the_answer_that_ends_first_makes_room() {
     assert_eq!(bench.seen(), mapped(id));
     bench.nodata_for("first.example");
     assert_eq!(bench.seen().lookups, [key("first.example")]);
-}
-
-#[test]
-fn the_silent_server_heard_of_first_makes_room() {
-    let mut bench = Bench::new();
-    for number in 0..=MAX_SERVERS {
-        let addr = Ipv4Addr::from(0xc000_0200 + number as u32).into();
-        let key = LookupKey { server: Server::new(addr, 0), ..key("b.example") };
-        bench.answer(&key, NatAnswer::Silent);
-    }
-    assert_eq!(bench.seen().counters, [Counter::DnsEvicted]);
 }
 
 #[test]
@@ -597,9 +555,10 @@ proptest! {
                     bench.wait(millis);
                     let long = millis >= 1000;
                     let seen = bench.seen();
-                    prop_assert!(seen.lookups.is_empty());
+                    prop_assert!(seen.lookups.iter().all(|key| key.name == silence::root().name));
                     waiting.retain(|id| !seen.verdicts.iter().any(|(verdict, _)| verdict == id));
                     prop_assert!(!long || waiting.is_empty());
+                    open.extend(seen.lookups);
                     open.retain(|key| bench.hold.lookups.find(key, bench.now).is_some());
                 }
             }
@@ -625,6 +584,37 @@ proptest! {
         prop_assert_eq!(bench.seen().verdicts, [(id, None)]);
         let id = bench.packet(v4(&testing::crafted([1, 1, 1, 1], testing::QUESTION)));
         prop_assert_eq!(bench.seen().verdicts, [(id, None)]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Only questions that somebody may still wait for keep a new one from being asked.
+    #[test]
+    fn a_full_table_refuses_for_no_longer_than_anybody_waits(
+        bursts in prop::collection::vec((1usize..400, 0u64..1_500), 1..5),
+    ) {
+        let mut bench = Bench::new();
+        let mut asked: Vec<Time> = Vec::new();
+        let mut name = 0;
+        for (count, wait) in bursts {
+            for _ in 0..count {
+                name += 1;
+                bench.nodata_for(&format!("n{name}.example"));
+                let counters = bench.seen().counters;
+                let young = asked.iter().filter(|at| **at + Duration::from_secs(1) > bench.now);
+                let full = young.count() >= MAX_LOOKUPS;
+                prop_assert_eq!(counters.contains(&Counter::DnsHoldFull), full);
+                prop_assert!(full || counters.contains(&Counter::DnsHeld));
+                prop_assert!(bench.hold.lookups.len() <= MAX_LOOKUPS);
+                if !full {
+                    asked.push(bench.now);
+                }
+            }
+            bench.wait(wait);
+            bench.seen();
+        }
     }
 }
 

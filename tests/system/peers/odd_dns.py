@@ -1,6 +1,6 @@
 """A name server that answers oddly, as the first label of the name says.
 
-odd_dns.py ADDRESS: listens on UDP port 53 of ADDRESS. Every name has the NAT record
+odd_dns.py ADDRESS [mute]: listens on UDP port 53 of ADDRESS; `mute` says nothing about NAT records. Every name has the NAT record
 203.0.113.1:100 192.168.0.2, but not `none` and those that begin with `hang`, of whose NAT records it
 says nothing at all. For each question of that type it prints "nat NAME". To questions for A it replies
 as ODD says, NODATA by default.
@@ -61,10 +61,10 @@ def message(query, end, flags, counts, body):
 
 def replies(query):
     labels, qtype, end = question(query)
-    first = labels[0]
+    first = labels[0] if labels else ""
     if qtype == NAT_TYPE:
         print("nat", ".".join(labels), flush=True)
-        if first.startswith("hang"):
+        if first.startswith("hang") or "mute" in sys.argv:
             return []
         if first == "none":
             return [message(query, end, 0x8400, (0, 1, 0), SOA)]
