@@ -38,6 +38,11 @@ impl<E: Environment> Client<E> {
         self.env.is_own(first) && self.settings.gateway.is_none()
     }
 
+    /// Whether a path leads anywhere: back to this host only for those it serves.
+    pub(super) fn leads(&self, path: &Path, served: Served) -> bool {
+        !self.env.is_own(path.first().addr) || served.is_some() && self.is_direct(path)
+    }
+
     /// Whether a path leads to a host right behind this one.
     pub(super) fn is_direct(&self, path: &Path) -> bool {
         let is_gateway = |hop: &Hop| {
@@ -85,7 +90,9 @@ impl<E: Environment> Client<E> {
         served: Served,
         reply: &Datagram,
     ) -> Option<Arc<Flow<E::Lease>>> {
-        if served.is_none() || self.settings.gateway.is_none() {
+        // An error has no ports, and an identifier may be 0.
+        let is_error = reply.transport == Transport::IcmpError;
+        if served.is_none() || self.settings.gateway.is_none() || is_error {
             return None;
         }
         let OuterKey { served, port, hop } = no_box(served);
