@@ -70,6 +70,8 @@ more 0 "$(counter Y gateway_own_address)" "refused as Y itself"
 refused "Y itself" fetch Y b.example/
 same 7 "$STATUS" "curl's exit status at Y"
 more 0 "$(counter Y client_loop)" "loops at Y"
+refused "explain at Y" control Y explain b.example
+matches 'MTU +1500 .*client_loop: .*hosts of `serve` reach it without a tunnel' "${OUTPUT//$'\n'/ }" "what explain says at Y"
 for name in gateway_no_flow client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done
