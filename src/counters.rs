@@ -103,7 +103,7 @@ counters! {
     ProxyQuestions "proxy_questions" "Questions that the DNS proxy (`listen`) sent on to a server."
     ProxyNoAnswer "proxy_no_answer" "Questions to the DNS proxy answered with \"server failure\", because no server answered in time."
     ProxyFull "proxy_full" "Questions to the DNS proxy answered with \"server failure\", because too many were open, or too many that ask the same: a resolver that sends natttd what natttd asks it?"
-    ProxyRefused "proxy_refused" "Messages to the DNS proxy that are no questions it could send on: malformed, zone transfers, updates."
+    ProxyRefused "proxy_refused" "Messages that the DNS proxy refused or ignored, because they are no questions it could send on: malformed, zone transfers, updates."
     // Kernel.
     VerdictRefused "verdict_refused" "Verdicts that the kernel refused."
 }

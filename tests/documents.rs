@@ -9,14 +9,16 @@ use std::process::Command;
 use nattt::config::Config;
 use nattt::counters::Counter;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
     "CHANGELOG.md",
     "docs/coverage.md",
+    "docs/firewalls.md",
     "docs/protocol.md",
     "docs/resolvers.md",
+    "docs/setups.md",
     "docs/troubleshooting.md",
 ];
 
@@ -103,6 +105,35 @@ fn system_tests_that_are_named_exist() {
         }
     }
     assert!(named > 50, "{named} tests found");
+}
+
+/// A link to a file leads to one, and behind `#` is one of its headings.
+#[test]
+fn links_lead_somewhere() {
+    let mut followed = 0;
+    for document in DOCUMENTS {
+        let text = without_blocks(&read(document));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let beside = Path::new(document).parent().unwrap_or(Path::new(""));
+            let file = if file.is_empty() { document.into() } else { beside.join(file) };
+            assert!(file.exists(), "{document}: {link}");
+            if !heading.is_empty() {
+                let target = fs::read_to_string(&file).expect("a document");
+                let mut headings = target.lines().filter(|line| line.starts_with('#')).map(anchor);
+                assert!(headings.any(|anchor| anchor == heading), "{document}: {link}");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 30, "{followed} links found");
+}
+
+/// What a heading is called in links: lower case, hyphens for spaces, no punctuation.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+    words.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 fn nattt(command: &str) -> String {

@@ -19,15 +19,26 @@ impl Redacted {
         let (mut shown, mut hidden) = (String::new(), Vec::new());
         // Inside a value of several lines that is left out: how it ends.
         let mut until: Option<&str> = None;
-        for line in toml.lines().map(str::trim_end) {
+        // In a section that is left out as a whole.
+        let mut secret_section = false;
+        for line in toml.lines() {
+            let (line, comment) = apart(line);
+            let setting = line.split_once('=');
+            // A message may quote the whole line.
+            hidden.extend((comment.len() > 1).then(|| comment.to_owned()));
             if let Some(end) = until {
                 until = (!line.contains(end)).then_some(end);
                 hidden.extend(values(line));
-            } else if let Some((name, value)) = secret(line) {
+            } else if line.trim_start().starts_with('[') {
+                secret_section = is_secret(line);
+                shown += &format!("{line}\n");
+            } else if let Some((name, value)) =
+                secret(line).or_else(|| setting.filter(|_| secret_section))
+            {
                 shown += &format!("{name}= (left out)\n");
                 until = open_end(value);
                 hidden.extend(values(value));
-            } else if !line.trim_start().starts_with('#') && !line.is_empty() {
+            } else if !line.is_empty() {
                 shown += &format!("{line}\n");
             }
         }
@@ -62,9 +73,34 @@ fn values(text: &str) -> Vec<String> {
 fn secret(line: &str) -> Option<(&str, &str)> {
     let (name, value) = line.split_once('=')?;
     // A table in one line may hold one, too.
-    let whole = line.to_ascii_lowercase();
     let is_comment = line.trim_start().starts_with('#');
-    (!is_comment && SECRET.iter().any(|word| whole.contains(word))).then_some((name, value))
+    (!is_comment && is_secret(line)).then_some((name, value))
+}
+
+fn is_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    SECRET.iter().any(|word| line.contains(word))
+}
+
+/// A line and the comment at its end, from its `#` on, which stands in no string (TOML 1.0, "Comment").
+fn apart(line: &str) -> (&str, &str) {
+    let (mut string, mut escaped) = (None, false);
+    let comment = line.char_indices().find(|&(_, c)| {
+        match (string, c) {
+            (Some('"'), '\\') if !escaped => {
+                escaped = true;
+                return false;
+            }
+            (Some(quote), c) if c == quote && !escaped => string = None,
+            (None, '"' | '\'') => string = Some(c),
+            (None, '#') => return true,
+            _ => {}
+        }
+        escaped = false;
+        false
+    });
+    let (line, comment) = line.split_at(comment.map_or(line.len(), |(at, _)| at));
+    (line.trim_end(), comment.trim_end())
 }
 
 /// How a value ends that goes on in the next line.
@@ -87,11 +123,32 @@ mod tests {
                     secret = \"\"\"\nabc\n\"\"\"\nmtu = 1500\n";
         let redacted = Redacted::new(file);
         let text = &redacted.shown;
-        assert!(!text.contains("abc") && !text.contains("who"), "{text}");
+        assert!(!["abc", "who", "ours"].iter().any(|word| text.contains(word)), "{text}");
         assert_eq!(text.lines().next(), Some("[client]"));
         assert!(text.contains("key = (left out)\nTSIG_Key= (left out)\n"), "{text}");
         assert!(text.ends_with("mtu = 1500\n"), "{text}");
         assert_eq!(redacted.clean("no `mtu = 1500`"), "no `mtu = 1500`");
+    }
+
+    #[test]
+    fn a_comment_ends_a_line_but_not_a_string() {
+        for (line, left, comment) in [
+            (r##"a = "x#y" # it's"##, r##"a = "x#y""##, "# it's"),
+            (r##"a = "\"#" #"##, r##"a = "\"#""##, "#"),
+            (r##"a = '\' # c"##, r##"a = '\'"##, "# c"),
+            ("# only", "", "# only"),
+            ("[a]  ", "[a]", ""),
+        ] {
+            assert_eq!(apart(line), (left, comment), "{line}");
+        }
+        let redacted = Redacted::new("pool = 3 # Anna's\n");
+        assert_eq!(redacted.clean("line 1: `pool = 3 # Anna's`"), "line 1: `pool = 3 (left out)`");
+    }
+
+    #[test]
+    fn a_section_of_secrets_is_left_out() {
+        let redacted = Redacted::new("[credentials]\nuser = \"anna\"\n[client]\nmtu = 1500\n");
+        assert_eq!(redacted.shown, "[credentials]\nuser = (left out)\n[client]\nmtu = 1500\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::table::printable;
 use super::{Done, FAILED, Failure, Global, counters, doctor, source, status};
 use crate::bugreport::{Anonymous, Redacted, iptables, nft_chains};
 use crate::config::INSTALLED_PATH;
@@ -113,12 +114,6 @@ fn sections(args: &BugreportArgs, global: &Global, software: &Software) -> Vec<S
         section("resolv.conf", facts.resolv_conf.clone()),
         section("Log", journal(args.lines)),
     ]
-}
-
-/// Files and logs may hold anything; a terminal must not obey it.
-fn printable(text: &str) -> String {
-    let safe = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '?' } else { c };
-    text.chars().map(safe).collect()
 }
 
 fn versions(Software { kernel, distribution, tools, .. }: &Software) -> String {

@@ -1,21 +1,37 @@
 //! `nattt events`: what happens in natttd, as it happens.
 
 use super::table::escape;
-use super::{Done, Failure, Global, NO_DAEMON, flows, print, status};
-use crate::control::{Dated, Ends, Event, Flow, Mapping, Reply, encode};
-use crate::os::control::watch;
+use super::{Done, FAILED, Failure, Global, NO_DAEMON, flows, print, status};
+use crate::control::{
+    Dated, Ends, Event, Flow, Mapping, Reload, ReloadState, Reply, Request, encode,
+};
+use crate::os::control::{ask, watch};
 
-/// Prints every event, until nobody reads any more.
+/// Prints every event, until nobody reads any more. A daemon whose configuration changes breaks every
+/// conversation off and goes on: this one is then begun anew.
 pub(super) fn run(global: &Global) -> Result<Done, Failure> {
-    let mut printed = Ok(true);
-    let enough = watch(&global.socket, |event| {
-        printed = print(&if global.json { json(event) } else { line(event) });
-        matches!(printed, Ok(true))
-    })?;
-    printed?;
-    match enough {
-        true => Ok(Done::well(String::new())),
-        false => Err(Failure { status: NO_DAEMON, message: "natttd has ended".into() }),
+    let daemon = pid(global)?;
+    loop {
+        let mut printed = Ok(true);
+        let enough = watch(&global.socket, |event| {
+            printed = print(&if global.json { json(event) } else { line(event) });
+            matches!(printed, Ok(true))
+        })?;
+        printed?;
+        if enough {
+            return Ok(Done::well(String::new()));
+        }
+        if pid(global).ok() != Some(daemon) {
+            return Err(Failure { status: NO_DAEMON, message: "natttd has ended".into() });
+        }
+    }
+}
+
+/// The daemon's process. While its configuration changes the answer waits.
+fn pid(global: &Global) -> Result<u32, Failure> {
+    match ask(&global.socket, &Request::Status)? {
+        Reply::Status(status) => Ok(status.pid),
+        _ => Err(Failure { status: FAILED, message: "natttd answered another question".into() }),
     }
 }
 
@@ -38,10 +54,12 @@ fn clock(time_ms: u64) -> String {
 
 fn words(event: &Event) -> (&'static str, String) {
     match event {
-        Event::Watching { flows, mappings, rules } => (
-            "watching",
-            format!("{flows} flows, {mappings} mapped addresses; rules {}", status::rules(rules)),
-        ),
+        Event::Watching { flows, mappings, rules, reload } => {
+            let last = reload.as_ref().map(|last| format!("; {}", reloaded(last)));
+            let rules = status::rules(rules);
+            let now = format!("{flows} flows, {mappings} mapped addresses; rules {rules}");
+            ("watching", now + &last.unwrap_or_default())
+        }
         Event::FlowOpened { flow } => ("flow opened", shown(flow)),
         Event::FlowChanged { flow, was } => {
             ("flow changed", format!("{was} -> {}: {}", flow.state, shown(flow)))
@@ -60,6 +78,7 @@ fn words(event: &Event) -> (&'static str, String) {
             ("path used again", of_path(address, names, path))
         }
         Event::Rules { rules } => ("rules", status::rules(rules)),
+        Event::Reload { reload } => ("reload", reloaded(reload)),
         Event::Warning { message } => ("WARNING", message.clone()),
         Event::Counted { counter, count, explanation } => {
             ("counted", format!("{count} more {counter}: {explanation}"))
@@ -77,6 +96,14 @@ fn words(event: &Event) -> (&'static str, String) {
                 *gap_ms as f64 / 1000.0
             ),
         ),
+    }
+}
+
+fn reloaded(Reload { number, state }: &Reload) -> String {
+    match state {
+        ReloadState::Waiting(rules) => format!("reload {number} waits for its rules ({rules})"),
+        ReloadState::Done => format!("reload {number} is done"),
+        ReloadState::Refused(why) => format!("reload {number} was refused: {why}"),
     }
 }
 
@@ -129,5 +156,21 @@ mod tests {
             )
         );
         assert!(object.ends_with("}\n") && object.matches('\n').count() == 1);
+    }
+
+    #[test]
+    fn a_reload_and_its_reason() {
+        let state = ReloadState::Refused("c.toml: line 3: `\x1b`".into());
+        let dated =
+            Dated { time_ms: 0, event: Event::Reload { reload: Reload { number: 2, state } } };
+        assert_eq!(
+            line(&dated),
+            "00:00:00.000  reload           reload 2 was refused: c.toml: line 3: `\\027`\n"
+        );
+        assert_eq!(
+            json(&dated),
+            "{\"version\":1,\"reply\":\"event\",\"time_ms\":0,\"event\":\"reload\",\"reload\":{\"number\":2,\
+             \"state\":{\"refused\":\"c.toml: line 3: `\\u001b`\"}}}\n"
+        );
     }
 }

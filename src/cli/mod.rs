@@ -136,7 +136,7 @@ pub fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
             // A message that cannot be written leaves the exit status to speak.
-            let _ = writeln!(io::stderr(), "nattt: {}", failure.message);
+            let _ = writeln!(io::stderr(), "nattt: {}", table::printable(&failure.message));
             ExitCode::from(failure.status)
         }
     }

@@ -80,6 +80,13 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
+/// A text of several lines, for a terminal: files, logs and servers may say anything, and it must not
+/// obey.
+pub(super) fn printable(text: &str) -> String {
+    let safe = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '?' } else { c };
+    text.chars().map(safe).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +104,11 @@ mod tests {
     fn terminal_sequences_are_shown_not_run() {
         assert_eq!(escape("\x1b[2Jb\u{202e}.example"), "\\027[2Jb\\226\\128\\174.example");
         assert_eq!(escape("a\\027b.example."), "a\\027b.example.");
+    }
+
+    #[test]
+    fn a_message_keeps_its_lines_and_nothing_else_that_moves_a_cursor() {
+        assert_eq!(printable("a\x1b[2J\r\u{9b}2J\n\tb\u{e9}"), "a?[2J??2J\n\tb\u{e9}");
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::table::printable;
 use super::{Done, Failure, print};
 
 /// Takes a terminal to its first line and empties it (ECMA-48, CUP and ED).
@@ -33,7 +34,8 @@ impl Watch {
         let mut text = first;
         while print(&frame(&text, terminal))? {
             sleep(Duration::from_secs(seconds));
-            text = answer().unwrap_or_else(|failure| format!("nattt: {}\n", failure.message));
+            text = answer()
+                .unwrap_or_else(|failure| format!("nattt: {}\n", printable(&failure.message)));
         }
         Ok(Done::well(String::new()))
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Mapping, RulesStatus};
+use super::{Flow, Mapping, Reload, RulesStatus};
 
 /// An event, and when it was noticed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub enum Event {
         mappings: usize,
         /// The firewall rules now.
         rules: RulesStatus,
+        /// The last call to read the configuration again; absent if there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reload: Option<Reload>,
     },
     /// A flow is new.
     FlowOpened {
@@ -78,6 +81,11 @@ pub enum Event {
     Rules {
         /// How they are.
         rules: RulesStatus,
+    },
+    /// The daemon was called to read its configuration again, or what came of that is another thing now.
+    Reload {
+        /// Which call, and what became of it.
+        reload: Reload,
     },
     /// Something keeps the daemon from working.
     Warning {

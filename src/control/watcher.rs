@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use super::{Counter, Dated, Endpoint, Ends, Event, Flow, Mapping, RulesStatus, Status};
+use super::{Counter, Dated, Endpoint, Ends, Event, Flow, Mapping, Reload, RulesStatus, Status};
 use crate::counters;
 
 /// How often to look, milliseconds.
@@ -46,6 +46,7 @@ pub struct Watcher {
 struct Seen {
     time_ms: u64,
     rules: RulesStatus,
+    reload: Option<Reload>,
     warnings: Vec<String>,
     counters: HashMap<String, u64>,
     mappings: HashMap<Ipv4Addr, Mapping>,
@@ -68,6 +69,7 @@ impl Watcher {
                 flows: seen.flows.as_ref().map_or(MAX_FLOWS, HashMap::len),
                 mappings: seen.mappings.len(),
                 rules: seen.rules.clone(),
+                reload: seen.reload.clone(),
             }],
         };
         self.last = Some(seen);
@@ -87,6 +89,7 @@ impl Seen {
         Self {
             time_ms: look.time_ms,
             rules: look.status.rules,
+            reload: look.status.reload,
             warnings: look.status.warnings,
             counters: look.counters.iter().filter(|c| is_trouble(c)).map(counted).collect(),
             mappings: look.mappings.into_iter().map(|mapping| (mapping.address, mapping)).collect(),
@@ -103,6 +106,8 @@ impl Seen {
         if self.rules != last.rules {
             events.push(Event::Rules { rules: self.rules.clone() });
         }
+        let reload = self.reload.as_ref().filter(|_| self.reload != last.reload);
+        events.extend(reload.map(|reload| Event::Reload { reload: reload.clone() }));
         let new = self.warnings.iter().filter(|warning| !last.warnings.contains(warning));
         events.extend(new.map(|message| Event::Warning { message: message.clone() }));
         events.extend(self.mapping_events(last));
@@ -192,16 +197,19 @@ fn counted(counter: &Counter) -> (String, u64) {
 /// What goes up while all is well is no event.
 fn is_trouble(counter: &Counter) -> bool {
     use counters::Counter::{
-        ClientDecapsulated, ClientEncapsulated, ClientErrorDelivered, ClientErrorSent, DnsEmulated,
-        DnsHeld, DnsHintsDropped, DnsMapped, DnsNamed, DnsNoRecord, DnsPassed, GatewayDecapsulated,
-        GatewayEncapsulated, GatewayErrorForwarded, GatewayErrorPassed, GatewayErrorSent,
-        KeepalivesReceived, KeepalivesSent,
+        ClientDecapsulated, ClientDirect, ClientEncapsulated, ClientErrorDelivered,
+        ClientErrorSent, DnsDenialLifted, DnsEmulated, DnsHeld, DnsHintsDropped, DnsMapped,
+        DnsNamed, DnsNoRecord, DnsPassed, GatewayDecapsulated, GatewayEncapsulated,
+        GatewayErrorForwarded, GatewayErrorPassed, GatewayErrorSent, KeepalivesReceived,
+        KeepalivesSent, ProxyQuestions,
     };
-    const FINE: [counters::Counter; 18] = [
+    const FINE: [counters::Counter; 21] = [
         ClientDecapsulated,
+        ClientDirect,
         ClientEncapsulated,
         ClientErrorDelivered,
         ClientErrorSent,
+        DnsDenialLifted,
         DnsEmulated,
         DnsHeld,
         DnsHintsDropped,
@@ -216,6 +224,7 @@ fn is_trouble(counter: &Counter) -> bool {
         GatewayErrorSent,
         KeepalivesReceived,
         KeepalivesSent,
+        ProxyQuestions,
     ];
     FINE.iter().all(|fine| fine.name() != counter.name)
 }
@@ -356,6 +365,54 @@ mod tests {
         let told = events(&mut watcher, bad.clone());
         assert_eq!(told, [rules, Event::Warning { message: "no".into() }]);
         assert_eq!(events(&mut watcher, bad), []);
+    }
+
+    #[test]
+    fn a_reload_and_what_becomes_of_it() {
+        use super::super::ReloadState;
+        let with = |time_ms, reload: Option<(u64, ReloadState)>| {
+            let mut look = look(time_ms, Vec::new(), Vec::new(), 0);
+            look.status.reload = reload.map(|(number, state)| Reload { number, state });
+            look
+        };
+        let told = |number, state| vec![Event::Reload { reload: Reload { number, state } }];
+        let refused = || ReloadState::Refused("line 3".into());
+        let mut watcher = Watcher::default();
+        let first = events(&mut watcher, with(0, None));
+        assert!(matches!(first[..], [Event::Watching { reload: None, .. }]), "{first:?}");
+        let waiting = || ReloadState::Waiting("0123456789abcdef".into());
+        assert_eq!(events(&mut watcher, with(500, Some((1, waiting())))), told(1, waiting()));
+        assert_eq!(events(&mut watcher, with(1000, Some((1, waiting())))), []);
+        let done = events(&mut watcher, with(1500, Some((1, ReloadState::Done))));
+        assert_eq!(done, told(1, ReloadState::Done));
+        assert_eq!(events(&mut watcher, with(2000, Some((2, refused())))), told(2, refused()));
+        // The same refusal, but of another call.
+        assert_eq!(events(&mut watcher, with(2500, Some((3, refused())))), told(3, refused()));
+        let anew = events(&mut Watcher::default(), with(3000, Some((3, refused()))));
+        assert!(
+            matches!(&anew[..], [Event::Watching { reload: Some(last), .. }] if last.number == 3),
+            "{anew:?}"
+        );
+    }
+
+    /// A counter of what goes well would be told of twice a second.
+    #[test]
+    fn every_counter_that_is_told_of_says_what_is_wrong() {
+        const WORDS: [&str; 9] = [
+            "dropped",
+            "rejected",
+            "ignored",
+            "refused",
+            "passed on as they came",
+            "passed on at once",
+            "made room",
+            "server failure",
+            "another path",
+        ];
+        let all = Counter::all(&counters::Counters::default());
+        for Counter { name, explanation, .. } in all.iter().filter(|counter| is_trouble(counter)) {
+            assert!(WORDS.iter().any(|word| explanation.contains(word)), "{name}: {explanation}");
+        }
     }
 
     #[test]

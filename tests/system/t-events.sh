@@ -13,6 +13,9 @@ watch() {
     told "$1" watching "the first event on $1"
 }
 
+# opened COUNT: the watcher of A has told of so many flows.
+opened() { (($(grep -c '"event":"flow_opened"' "$(log A events)") >= $1)); }
+
 fig1
 nattt_client A
 nattt_gateway Y 192.168.0.2
@@ -32,6 +35,18 @@ rules A remove
 told A '"event":"rules","rules":\{"state":"missing"' "rules that are lost"
 rules A apply
 told A '"event":"rules","rules":\{"state":"loaded"' "rules that are back"
+
+# A call to reload that is refused is told of; one that changes something is survived.
+cp "$RUN/A.toml" "$RUN/right"
+sed -i '/^\[client\]/a answer_ttl = 30' "$RUN/A.toml"
+kill -HUP "${PID[A-natttd]}"
+told A '"event":"reload","reload":\{"number":1,"state":\{"refused":".*answer_ttl' "the refused reload"
+sed '/^\[client\]/a answer_ttl_s = 30' "$RUN/right" >"$RUN/A.toml"
+matches 'is in effect' "$(on A "$BIN/nattt" --socket "$RUN/A.sock" reload --config "$RUN/A.toml")" "the reload"
+told A '"event":"watching".*"reload":\{"number":2,"state":"done"\}' "the reload that is done"
+before=$(grep -c '"event":"flow_opened"' "$(log A events)")
+same "This is B." "$(fetch A b.example/)" "the page after the reload"
+wait_for 10 "a flow that was opened after it" opened $((before + 1))
 jq -e . "$(log A events)" >/dev/null || fail "not every line is JSON"
 
 # A path falls silent.
@@ -42,7 +57,6 @@ told A '"event":"path_silent".*"names":\["twice\.example"\].*"path":"203\.0\.113
 on R nft delete table ip site
 
 # A reader that sleeps holds nobody up, and is told later.
-opened() { (($(grep -c '"event":"flow_opened"' "$(log A events)") >= $1)); }
 before=$(grep -c '"event":"flow_opened"' "$(log A events)")
 kill -STOP "${PID[A-events]}"
 for n in 1 2 3; do same "This is B." "$(fetch A b.example/)" "page $n"; done
