@@ -167,6 +167,10 @@ fn shown(known: &Explanation) -> String {
 pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
+        Conclusion::ServedOnly => {
+            "it is behind this host itself: the hosts of `serve` reach it without a tunnel, programs \
+             here only by its own address"
+        }
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",
         Conclusion::NoName => {
             "there is no such name; one with a NAT record exists, also without an address"
@@ -223,6 +227,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
+            served_only: false,
             judgements: vec![Judgement { refused: None, mtu: 1444 }],
             mapping: Some(mapping),
             unmapped: Vec::new(),

@@ -24,6 +24,7 @@ use crate::path::PathSet;
 use crate::time::Time;
 
 use super::Roles;
+use super::saved::SavePlan;
 use super::stop::Stop;
 
 /// Replies that the kernel holds; a full queue passes them on.
@@ -202,6 +203,7 @@ pub(super) fn proxy_settings(client: &Client) -> Option<proxy::Settings> {
 /// The mapping table and what leads nowhere.
 pub(super) struct Around {
     pub(super) mappings: Arc<Mappings>,
+    pub(super) saving: SavePlan,
     pub(super) roles: Arc<Roles>,
 }
 
@@ -209,7 +211,10 @@ impl Surroundings for Around {
     fn map(&mut self, name: &Name, paths: &PathSet, ttl: u32, now: Time) -> Option<Ipv4Addr> {
         let ttl = Duration::from_secs(ttl.into());
         match self.mappings.map(&name.to_string(), paths, ttl, now) {
-            Ok(addr) => Some(addr),
+            Ok(addr) => {
+                self.saving.mapped(&self.mappings);
+                Some(addr)
+            }
             Err(error) => {
                 log::debug!("{name}: {error}");
                 None

@@ -43,6 +43,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
     Reply::Explanation(Box::new(Explanation {
         record_type: client.record_type,
         left_alone: !client.names.includes(&name),
+        served_only: mapping.as_ref().is_some_and(|mapping| role.serves_only(mapping)),
         judgements,
         unmapped: subject.addresses.iter().filter(stray).copied().collect(),
         flows: mapping
@@ -74,7 +75,8 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let role = report.roles.client.as_ref();
     let is_own = |addr| role.is_none_or(|client| client.is_dead_end(addr));
     let accepted = acceptable(&path, private_allowed, is_own);
-    let levels = (path.hops().len() * LEVEL) as u16;
+    let direct = role.is_some_and(|client| client.is_direct(&path));
+    let levels = if direct { 0 } else { (path.hops().len() * LEVEL) as u16 };
     Ok(Judgement {
         refused: accepted.err().map(|refusal| refusal.to_string()),
         mtu: client.mtu.saturating_sub(levels),

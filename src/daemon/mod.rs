@@ -10,7 +10,7 @@
 //! | proxy | answers DNS questions itself (client role, `listen`) |
 //! | keeper | keeps the flows in a file |
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
-//! | saver | saves the mapping table when housekeeping says so, and at the end (client role) |
+//! | saver | saves the mapping table when `hold` or housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
 //! | metrics | answers Prometheus, where that is configured |
 //! | signals | tells main of SIGTERM, SIGINT and SIGHUP |
@@ -76,7 +76,7 @@ use lasting::Lasting;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
-use saved::{SavePlan, Saving};
+use saved::Saving;
 use stop::Stop;
 use worker::Worker;
 
@@ -189,12 +189,11 @@ impl Daemon {
 
     fn start(self) -> Running {
         let Self { config, shared, held, keeper, saving, beginning } = self;
-        let plan = saving.as_ref().map(Saving::plan);
         let mut threads = Vec::new();
         let keeper = Arc::new(Mutex::new(keeper));
         let started = shared
             .keeper(&keeper, &mut threads)
-            .and_then(|()| shared.start(&config, &held, beginning, plan, &mut threads));
+            .and_then(|()| shared.start(&config, &held, beginning, saving.as_ref(), &mut threads));
         if started.is_err() {
             shared.stop.request();
         }
@@ -239,7 +238,7 @@ impl Shared {
         config: &Config,
         held: &Held,
         beginning: Beginning,
-        saving: Option<SavePlan>,
+        saving: Option<&Saving>,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         // Subscribed before the first look, so that no change falls in between.
@@ -249,17 +248,23 @@ impl Shared {
             (Err(error), Beginning::Changed { .. }) => warn!("{error}; natttd tries again"),
             (Ok(()), _) => {}
         }
-        threads.push(self.spawn("housekeeping", move || housekeeping.run(saving))?);
+        let plan = saving.map(Saving::plan);
+        threads.push(self.spawn("housekeeping", move || housekeeping.run(plan))?);
         threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
         threads.extend(self.metrics(config)?);
         for queue in &held.data {
             threads.push(self.worker(config, Arc::clone(queue))?);
         }
-        if let (Some(client), Some(replies), Some(role)) =
-            (&config.client, &held.replies, &self.roles.client)
+        if let (Some(client), Some(replies), Some(role), Some(saving)) =
+            (&config.client, &held.replies, &self.roles.client, saving)
         {
             let captured = (&**replies, &held.listening[..]);
-            self.dns(captured, client, Arc::clone(role.mappings()), threads)?;
+            let around = dns::Around {
+                mappings: Arc::clone(role.mappings()),
+                saving: saving.plan(),
+                roles: Arc::clone(&self.roles),
+            };
+            self.dns(captured, client, around, threads)?;
         }
         for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
@@ -341,19 +346,19 @@ impl Shared {
         &self,
         (replies, listening): (&Replies, &[Arc<Listening>]),
         client: &config::Client,
-        mappings: Arc<Mappings>,
+        around: dns::Around,
         threads: &mut Vec<Thread>,
     ) -> Result<(), Error> {
         let wake = Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?);
         let (sender, answers) = crossbeam_channel::unbounded();
         let (lookups, asker) = Lookups::new(client.record_type, sender, Arc::clone(&wake))
             .map_err(|e| Error::System("starting lookups", e))?;
-        let Self { roles, lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
+        let Self { lasting: Lasting { counters, clock, .. }, stop, .. } = self.clone();
         let handover = Arc::clone(&replies.handover);
         let (proxied, own) = self.proxy(client, listening, &wake, threads)?;
         let settings = dns::settings(client);
         let policy = settings.policy.clone();
-        let (number, around) = (replies.hold.number(), dns::Around { mappings, roles });
+        let number = replies.hold.number();
         let holder = dns::Holder {
             queue: Arc::clone(&replies.hold),
             lookups,

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::config::{self, Config};
 use crate::mapping::{Mappings, State};
@@ -24,7 +24,12 @@ const MAPPINGS_FILE: &str = "mappings.json";
 /// Times in the saved table may be so old; a restart adds a whole quarantine to them anyway.
 const SAVE_TIMES: Duration = Duration::from_secs(60);
 
-/// Knows when the table is to be saved, and asks for that.
+/// After saving, the saver rests this many times as long as it took, but never longer than
+/// `LONGEST_REST`: each save is of the whole table, and somebody's zone may be full of new names.
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// Knows when the table is to be saved, and asks for that. Each thread that does has its own.
 pub(super) struct SavePlan {
     ask: Sender<()>,
     urgent: u64,
@@ -57,6 +62,9 @@ pub(super) fn load(config: &Config, client: &config::Client, clock: Clock) -> Ma
 }
 
 fn restore(mappings: &Mappings, file: &Path, now: Time) {
+    if let Err(error) = state::finish(file, |json| State::from_json(json).is_ok()) {
+        log::warn!("{error}");
+    }
     let reason = match state::load(file) {
         Ok(None) => return,
         Ok(Some(json)) => match State::from_json(&json) {
@@ -147,23 +155,53 @@ impl SavePlan {
     /// A new address and a first use are saved at once, newer times of old ones now and then.
     /// To be called every second, with the time since the start.
     pub(super) fn tick(&mut self, mappings: &Mappings, uptime: Duration) {
-        let urgent = mappings.urgent_generation();
-        if urgent != self.urgent || uptime.saturating_sub(self.asked_at) >= SAVE_TIMES {
-            self.urgent = urgent;
+        if self.changed(mappings) || uptime.saturating_sub(self.asked_at) >= SAVE_TIMES {
             self.asked_at = uptime;
-            // If it is full, the table is saved later than now, and whole, anyway.
-            let _ = self.ask.try_send(());
+            self.ask();
         }
+    }
+
+    /// To be called when somebody is about to be told an address: a flow to it may be open, and in
+    /// the file of the flows, milliseconds later, and goes on after a kill only with its mapping.
+    pub(super) fn mapped(&mut self, mappings: &Mappings) {
+        if self.changed(mappings) {
+            self.ask();
+        }
+    }
+
+    fn changed(&mut self, mappings: &Mappings) -> bool {
+        let urgent = mappings.urgent_generation();
+        std::mem::replace(&mut self.urgent, urgent) != urgent
+    }
+
+    fn ask(&self) {
+        // If it is full, the table is saved later than now, and whole, anyway.
+        let _ = self.ask.try_send(());
     }
 }
 
 impl Saver {
     /// Saves as often as it is asked to, and once more when nobody is left who could ask.
     pub(super) fn run(mut self) {
-        while self.asked.recv().is_ok() {
+        let mut rest = Duration::ZERO;
+        while self.is_asked_after(rest) {
+            let began = Instant::now();
             self.save();
+            rest = (began.elapsed() * REST).min(LONGEST_REST);
         }
         self.save();
+    }
+
+    /// Rests, and waits until it is asked. False, at once, when nobody is left who could.
+    fn is_asked_after(&self, rest: Duration) -> bool {
+        let (end, mut asked) = (Instant::now() + rest, false);
+        loop {
+            match self.asked.recv_deadline(end) {
+                Ok(()) => asked = true,
+                Err(RecvTimeoutError::Timeout) => return asked || self.asked.recv().is_ok(),
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        }
     }
 
     /// After a failure the next question, at most a minute later, tries again.
@@ -293,6 +331,52 @@ mod tests {
         assert!(!asks(61));
         assert!(asks(62));
         assert!(!asks(63));
+    }
+
+    /// A flow to it may be open, and the daemon killed, before the next tick.
+    #[test]
+    fn saving_a_new_address_is_asked_for_before_anybody_is_told() {
+        let directory = TempDir::new();
+        let (file, mappings) = (directory.path().join("mappings.json"), table());
+        let (mut plan, saver) = for_file(Arc::clone(&mappings), file);
+        for (number, new) in [(1, true), (1, false), (2, true)] {
+            map(&mappings, number);
+            plan.mapped(&mappings);
+            assert_eq!(saver.asked.try_recv().is_ok(), new, "{number}");
+        }
+    }
+
+    #[test]
+    fn whoever_asks_while_the_saver_rests_is_not_forgotten() {
+        let directory = TempDir::new();
+        let mappings = table();
+        let (mut plan, saver) =
+            for_file(Arc::clone(&mappings), directory.path().join("mappings.json"));
+        map(&mappings, 1);
+        plan.mapped(&mappings);
+        assert!(saver.is_asked_after(Duration::from_millis(1)));
+        drop(plan);
+        // The end does not wait for the rest.
+        let began = Instant::now();
+        assert!(!saver.is_asked_after(seconds(3600)));
+        assert!(began.elapsed() < seconds(600));
+    }
+
+    #[test]
+    fn a_save_that_a_kill_cut_off_counts() {
+        let directory = TempDir::new();
+        let (file, mappings) = (directory.path().join("mappings.json"), table());
+        let left = directory.path().join("mappings.json.new");
+        map(&mappings, 1);
+        state::save(&file, &mappings.to_state().to_json()).expect("saved");
+        map(&mappings, 2);
+        let whole = mappings.to_state().to_json();
+        for (octets, restored) in [(whole.len() / 2, 1), (whole.len(), 2)] {
+            std::fs::write(&left, &whole[..octets]).expect("written");
+            let again = table();
+            restore(&again, &file, Time::from_millis(1));
+            assert_eq!(again.len(), restored);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,28 @@ pub fn save(path: &Path, content: &[u8]) -> Result<(), FileError> {
     })
 }
 
+/// Ends a save that a kill cut off: waiting for the disk may take seconds, during which the new content
+/// is there under another name. `is_whole` tells it from a part.
+pub fn finish(path: &Path, is_whole: impl FnOnce(&[u8]) -> bool) -> Result<(), FileError> {
+    let temporary = with_suffix(path, ".new");
+    let mut content = Vec::new();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW);
+    let left = options.open(&temporary).and_then(|mut file| {
+        file.read_to_end(&mut content)?;
+        Ok(file)
+    });
+    match left {
+        Ok(file) if is_whole(&content) => file
+            .sync_all()
+            .and_then(|()| fs::rename(&temporary, path))
+            .and_then(|()| sync_directory(path))
+            .map_err(|source| FileError { doing: "save", path: path.to_owned(), source }),
+        // The next save overwrites it.
+        _ => Ok(()),
+    }
+}
+
 /// The file's content; nothing if there is no file yet.
 pub fn load(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     match fs::read(path) {
@@ -108,6 +130,26 @@ mod tests {
         let entries = fs::read_dir(directory.path()).expect("a directory");
         let name = |entry: io::Result<fs::DirEntry>| entry.expect("an entry").file_name();
         entries.map(|entry| name(entry).into_string().expect("text")).collect()
+    }
+
+    #[test]
+    fn a_save_that_was_cut_off_is_finished_if_it_is_whole() {
+        let directory = TempDir::new();
+        let file = directory.path().join("mappings.json");
+        let temporary = directory.path().join("mappings.json.new");
+        let is_whole = |content: &[u8]| content.ends_with(b"}");
+        finish(&file, is_whole).expect("nothing to do");
+        assert!(load(&file).expect("no error").is_none());
+        save(&file, b"{old}").expect("saved");
+        for (left, loaded) in [("{new", "{old}"), ("", "{old}"), ("{new}", "{new}")] {
+            fs::write(&temporary, left).expect("written");
+            finish(&file, is_whole).expect("finished");
+            assert_eq!(load(&file).expect("loaded").as_deref(), Some(loaded.as_bytes()));
+        }
+        assert_eq!(names_in(&directory), ["mappings.json"]);
+        std::os::unix::fs::symlink(&file, &temporary).expect("a link");
+        finish(&file, |_| true).expect("nothing to do");
+        assert!(file.symlink_metadata().expect("a file").is_file(), "no link is taken over");
     }
 
     #[test]

@@ -20,6 +20,24 @@ head -c 3000000 /dev/urandom >"$RUN/big"
 start_natttd Y
 nattt_client A
 
+# Connections outlive a kill, though the mapped address is as new as they are. B speaks next.
+for name in G C; do
+    start "$name" talk "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 3 two' three
+done
+for client in "G 192.168.7.2" "C 192.168.0.3"; do
+    read -r name address <<<"$client"
+    wait_for 20 "the first answer at $name" grep -q one "$(log "$name" talk)"
+    wait_for 20 "$name's flow in the file" grep -q "^client 6 $address:.* served " "$RUN/Y-state/flows"
+done
+stop Y natttd KILL
+start Y natttd "$BIN/natttd" --config "$RUN/Y.toml"
+wait_for 20 "natttd on Y" control Y status
+for name in G C; do
+    wait "${PID[$name-talk]}" || fail "$name's connection: $(cat "$(log "$name" talk)")"
+    unset "PID[$name-talk]"
+    matches 'three' "$(cat "$(log "$name" talk)")" "what $name heard after the kill"
+done
+
 # B sees a host of another network as it is, one of its own network as the router: its answers would pass
 # the router by otherwise.
 for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1"; do
@@ -52,6 +70,8 @@ more 0 "$(counter Y gateway_own_address)" "refused as Y itself"
 refused "Y itself" fetch Y b.example/
 same 7 "$STATUS" "curl's exit status at Y"
 more 0 "$(counter Y client_loop)" "loops at Y"
+refused "explain at Y" control Y explain b.example
+matches 'MTU +1500 .*client_loop: .*hosts of `serve` reach it without a tunnel' "${OUTPUT//$'\n'/ }" "what explain says at Y"
 for name in gateway_no_flow client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::{AppKey, Client, Environment, Flow, Levels, OuterKey, Served, WireKey, endpoint};
 use crate::config::Export;
 use crate::counters::Counter;
+use crate::mapping::Mapping;
 use crate::path::{Hop, Path};
 use crate::time::Time;
 use crate::tunnel::exports;
@@ -38,8 +39,18 @@ impl<E: Environment> Client<E> {
         self.env.is_own(first) && self.settings.gateway.is_none()
     }
 
+    /// Whether no path of a mapping is for programs here: all lead back to this host.
+    pub fn serves_only(&self, mapping: &Mapping) -> bool {
+        !mapping.paths().paths().iter().any(|path| self.leads(path, None))
+    }
+
+    /// Whether a path leads anywhere: back to this host only for those it serves.
+    pub(super) fn leads(&self, path: &Path, served: Served) -> bool {
+        !self.env.is_own(path.first().addr) || served.is_some() && self.is_direct(path)
+    }
+
     /// Whether a path leads to a host right behind this one.
-    pub(super) fn is_direct(&self, path: &Path) -> bool {
+    pub fn is_direct(&self, path: &Path) -> bool {
         let is_gateway = |hop: &Hop| {
             let gateway = self.settings.gateway.as_ref();
             gateway.is_some_and(|own| own.port == hop.port) && self.env.is_own(hop.addr)
@@ -85,7 +96,9 @@ impl<E: Environment> Client<E> {
         served: Served,
         reply: &Datagram,
     ) -> Option<Arc<Flow<E::Lease>>> {
-        if served.is_none() || self.settings.gateway.is_none() {
+        // An error has no ports, and an identifier may be 0.
+        let is_error = reply.transport == Transport::IcmpError;
+        if served.is_none() || self.settings.gateway.is_none() || is_error {
             return None;
         }
         let OuterKey { served, port, hop } = no_box(served);

@@ -56,11 +56,13 @@ impl<E: Environment> Client<E> {
     ) -> Result<Outset, Counter> {
         let path = &mapping.paths().paths()[path_index];
         let (first, epoch) = (path.first(), self.env.route_epoch());
-        if self.env.is_own(first.addr) {
-            let source = served.filter(|_| self.is_direct(path)).ok_or(Counter::ClientLoop)?;
-            return Ok(Outset { path_index, source, epoch });
+        if !self.leads(path, served) {
+            return Err(Counter::ClientLoop);
         }
-        let source = self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?;
+        let source = match served.filter(|_| self.is_direct(path)) {
+            Some(source) => source,
+            None => self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?,
+        };
         Ok(Outset { path_index, source, epoch })
     }
 

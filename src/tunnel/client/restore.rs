@@ -15,8 +15,8 @@ use crate::tunnel::table::Entry;
 use crate::wire::datagram::Transport;
 
 impl<E: Environment> Client<E> {
-    /// Takes a saved flow back, if its mapping and its outer port can still be had. `slack`: how old
-    /// what was saved may be.
+    /// Takes a saved flow back, if its mapping and its outer port can still be had, and its path leads
+    /// where it may. `slack`: how old what was saved may be.
     pub fn restore(&self, saved: SavedClient, slack: Duration, now: Time) -> bool {
         let Some(flow) = self.restored(saved, slack, now) else { return false };
         let alive = flow.expires() > now;
@@ -31,6 +31,9 @@ impl<E: Environment> Client<E> {
         let mapping = self.mappings.lookup(mapped.addr)?;
         let path_index = mapping.paths().paths().iter().position(|known| *known == path)?;
         let served = served.then_some(application.addr);
+        if !self.leads(&path, served) {
+            return None;
+        }
         let key = AppKey { served, protocol, application, mapped };
         let quota = self.quota(served).ok()?;
         let lease = self.lease(PortKey::of(&key), port)?;

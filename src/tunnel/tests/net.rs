@@ -121,9 +121,13 @@ impl Peer {
     /// Takes the gateway role, too; before there are flows.
     pub(super) fn become_gateway(&mut self, exports: &[&str]) {
         let exports = exports.iter().map(|prefix| export(prefix)).collect();
-        let gateway = Some(client::OwnGateway { port: 100, exports });
+        self.client = self.client_beside(Some(client::OwnGateway { port: 100, exports }));
+    }
+
+    /// A client role without flows, with the same mapped addresses.
+    pub(super) fn client_beside(&self, gateway: Option<client::OwnGateway>) -> Client<World> {
         let settings = client::Settings { gateway, ..settings(1000) };
-        self.client = Client::new(settings, self.world.clone(), Arc::clone(&self.mappings));
+        Client::new(settings, self.world.clone(), Arc::clone(&self.mappings))
     }
 
     /// The mapped address of a path.

@@ -7,7 +7,7 @@
 //! X also masquerades, on the other side of what is tested here.
 
 use crate::counters::Counter;
-use crate::tunnel::{Fate, Origin, OuterPort};
+use crate::tunnel::{Fate, Origin, OuterPort, client};
 use crate::wire::tests::{echo, icmp_error, tcp_syn, udp};
 use crate::wire::{Datagram, Endpoint};
 
@@ -279,6 +279,39 @@ fn errors_pass_both_ways_without_a_tunnel() {
     let error = x.pass_on(icmp_error(at(C), d, 3, 3, [0; 4], &back), START).expect("for D");
     assert_eq!((ends(&error).0.addr, ends(&error).1.addr), (at(C).addr, at(D).addr));
     assert_eq!(error[28..], answered[..], "the packet as D sent it");
+}
+
+/// The kernel gives programs that may ping without privileges an identifier of their own; others choose
+/// 0, the place of a port in an error.
+#[test]
+fn an_error_is_not_taken_for_the_answer_to_a_ping() {
+    let (x, d) = both_roles();
+    let ping = echo(Endpoint { port: 0, ..at(C) }, Endpoint { port: 0, ..d }, b"ping");
+    x.pass_on(ping, START).expect("passed on");
+    let sent = x.pass_on(udp(at(C), d, b"hello"), START).expect("passed on");
+    let error = icmp_error(at("192.168.0.8:0"), at(C), 3, 3, [0; 4], &sent);
+    let told = x.pass_back(error, START).expect("for C");
+    assert_eq!(ends(&told).0.addr, d.addr);
+}
+
+/// After a reload or a restart under another configuration.
+#[test]
+fn a_flow_without_a_tunnel_ends_with_what_allows_it() {
+    const SLACK: std::time::Duration = std::time::Duration::ZERO;
+    let (x, d) = both_roles();
+    x.pass_on(tcp_syn(at(C), d, &[]), START).expect("passed on");
+    let flow = x.client.saved().remove(0);
+    let gateway = |port, prefix| client::OwnGateway { port, exports: vec![export(prefix)] };
+    for (changed, goes_on) in [
+        (Some(gateway(100, "192.168.0.0/24")), true),
+        (Some(gateway(100, "192.168.0.9/32")), false),
+        (Some(gateway(101, "192.168.0.0/24")), false),
+        (None, false),
+    ] {
+        let what = format!("{changed:?}");
+        let client = x.client_beside(changed);
+        assert_eq!(client.restore(flow.clone(), SLACK, START), goes_on, "{what}");
+    }
 }
 
 impl Peer {
