@@ -20,8 +20,10 @@ set -euo pipefail
 VM_DIR=${VM_DIR:-/var/tmp/nattt-vm${VM_KERNEL:+-$VM_KERNEL}}
 # Modules loaded at boot, in addition to those of the root file system.
 MODULES="nf_tables nft_queue nfnetlink_queue nft_ct nft_masq nft_nat nft_redir nft_fib_inet
- nft_chain_nat nft_objref nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
+ nft_chain_nat nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
  nfnetlink_cttimeout veth tun bridge dummy sctp"
+# Parts of nf_tables itself in later kernels.
+PARTS="nft_objref"
 ROOT_MODULES="virtio_pci 9pnet_virtio 9p overlay crc32c_generic"
 
 die() { echo "vm: $*" >&2; exit 125; }
@@ -77,11 +79,13 @@ P
 }
 
 module_files() {
-  local module
-  for module in $ROOT_MODULES $MODULES; do
-    modprobe -d "$VM_DIR/image" -S "$(cat "$VM_DIR/version")" --show-depends "$module"
-  done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | grep -v crc32c-intel
+  {
+    for module in $ROOT_MODULES $MODULES; do insmods "$module"; done
+    for module in $PARTS; do insmods "$module" 2>/dev/null || true; done
+  } | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' | grep -v crc32c-intel
 }
+
+insmods() { modprobe -d "$VM_DIR/image" -S "$(cat "$VM_DIR/version")" --show-depends "$1"; }
 
 make_initramfs() {
   local root file name
