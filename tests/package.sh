@@ -68,9 +68,15 @@ base() {
     # What the package depends on, so that nothing else need be fetched.
     debootstrap --variant=minbase \
         --include=systemd-sysv,nftables,iptables,iproute2,libmnl0,libnftnl11 \
-        bookworm "$BASE" http://deb.debian.org/debian >"$WORK/debootstrap.log" ||
+        bookworm "$BASE" "$(mirror)" >"$WORK/debootstrap.log" ||
         fail "debootstrap: $(tail -n 3 "$WORK/debootstrap.log")"
     touch "$BASE/made"
+}
+
+# Where this machine's apt gets the release from.
+mirror() {
+    apt-get indextargets --format '$(CODENAME) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "bookworm" { sub("/$", "", $2); print $2; exit }'
 }
 
 # newer PACKAGE NEW: the same, with a higher version and another conffile.
