@@ -7,13 +7,7 @@
 internet
 host A 198.51.100.10/24 198.51.100.1 R pub
 nat_box Y 203.0.113.1 203.0.113.254 gw
-on Y ip address flush dev lan
-on Y ip address add 10.0.0.1/24 dev lan
-node T
-plug T wan 10.0.0.9/24 Y lan
-hub T lan 192.168.0.1/24
-ip -n "$PREFIX-T" route add default via 10.0.0.1
-on T sysctl -qw net.ipv4.ip_forward=1
+box_behind Y T
 host B 192.168.0.2/24 192.168.0.1 T lan
 serve B
 accept_tunnelled Y

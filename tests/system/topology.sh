@@ -65,6 +65,18 @@ nat_box() {
     nat_rules "$1"
 }
 
+# box_behind OUTER BOX: a router at 10.0.0.9 behind OUTER, whose inside becomes 10.0.0.0/24, in front of
+# 192.168.0.0/24. It does not masquerade.
+box_behind() {
+    on "$1" ip address flush dev lan
+    on "$1" ip address add 10.0.0.1/24 dev lan
+    node "$2"
+    plug "$2" wan 10.0.0.9/24 "$1" lan
+    hub "$2" lan 192.168.0.1/24
+    ip -n "$PREFIX-$2" route add default via 10.0.0.1
+    on "$2" sysctl -qw net.ipv4.ip_forward=1
+}
+
 # nat_rules NODE: forwarding, masquerading to `wan`, and a firewall that lets nothing in unasked.
 nat_rules() {
     on "$1" sysctl -qw net.ipv4.ip_forward=1
