@@ -44,6 +44,7 @@ use listen::Listener;
 pub use listen::{Listening, listen};
 pub use own::OwnTraffic;
 use servers::Servers;
+use tcp::Connections;
 use upstream::{MAX_SOCKETS, Upstream};
 
 /// The most descriptors that the proxy uses.
@@ -69,6 +70,7 @@ pub struct Proxy {
     runtime: Runtime,
     listeners: Vec<Listener>,
     answers: Answers,
+    connections: Connections,
     end: mpsc::Receiver<()>,
 }
 
@@ -133,6 +135,7 @@ impl Proxy {
         };
         let (replies, waiting) = crossbeam_channel::bounded(MAX_OPEN);
         let (sender, end) = mpsc::channel(1);
+        let serves = settings.listen.iter().any(|addr| !addr.ip().is_loopback());
         let servers = Servers::new(settings.upstream, settings.listen);
         if servers.none_yet() {
             log::warn!(
@@ -142,16 +145,17 @@ impl Proxy {
         }
         let upstream = Upstream::new(servers, own, clock);
         let holding = Holding { replies, wake };
-        let answers = Answers::new(upstream, settings.policy, holding, counters);
-        Ok((Self { runtime, listeners, answers, end }, Replies { waiting, _end: sender }))
+        let connections = Connections::new(serves, Arc::clone(&counters));
+        let answers = Answers::new(upstream, (settings.policy, serves), holding, counters);
+        let proxy = Self { runtime, listeners, answers, connections, end };
+        Ok((proxy, Replies { waiting, _end: sender }))
     }
 
     /// Serves until the [`Replies`] are dropped.
     pub fn run(self) {
-        let Self { runtime, listeners, answers, mut end } = self;
-        let answers = Rc::new(answers);
+        let Self { runtime, listeners, answers, connections, mut end } = self;
+        let (answers, connections) = (Rc::new(answers), Rc::new(connections));
         LocalSet::new().block_on(&runtime, async move {
-            let connections = tcp::connections();
             let mut serving = JoinSet::new();
             for Listener { udp, tcp } in listeners {
                 serving.spawn_local(udp::serve(udp, Rc::clone(&answers)));
