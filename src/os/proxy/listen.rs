@@ -108,8 +108,8 @@ mod tests {
     fn only_loopback_and_served_interfaces_are_listened_at() {
         let interface =
             |addr: &str| interface_of(addr.parse().expect("an address"), &["eth9".to_owned()]);
-        assert_eq!(interface("127.0.0.9:5300").expect("loopback"), LOOPBACK);
-        assert_eq!(interface("[::1]:5300").expect("loopback"), LOOPBACK);
+        assert_eq!(interface("127.0.0.9:300").expect("loopback"), LOOPBACK);
+        assert_eq!(interface("[::1]:300").expect("loopback"), LOOPBACK);
         for addr in ["198.51.100.253:53", "0.0.0.0:53", "[::]:53", "[2001:db8::1]:53"] {
             let error = interface(addr).expect_err(addr).to_string();
             assert!(error.contains("no address of an interface in `serve`"), "{error}");

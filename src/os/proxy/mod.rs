@@ -99,7 +99,7 @@ impl std::fmt::Display for ProxyError {
         match self {
             Self::Listen(addr, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "another program listens at {addr}: write another port in `listen`, such as 5300 \
+                "another program listens at {addr}: write another port in `listen`, such as 300 \
                  (`ss -lnp sport = :{}` names the program)",
                 addr.port()
             ),
