@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::table::escape;
 use super::{Done, FAILED, Failure, Global, NO_DAEMON, flows, mappings, units};
-use crate::control::{Explanation, Judgement, LastDrop, Reply, Request, Subject, pretty};
+use crate::control::{
+    Explanation, Judgement, LastDrop, Reply, Request, RulesState, Subject, pretty,
+};
 use crate::dns::Name;
 use crate::explain::{Answer, Asked, Conclusion, Data, Record, conclude, hex};
 use crate::os::control::{AskError, ask};
@@ -48,12 +50,13 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
         .map_err(|error| failed(format!("cannot ask the DNS: {error}")))?
         .ok_or_else(|| failed("cannot ask the DNS: no name server can be used".into()))?;
     let known = first.and_then(|_| known(global, asked.subject(&name)));
-    let status = match (&known, conclude(&asked, known.as_ref().ok())) {
-        (Err(AskError::NoDaemon(_)), _) => NO_DAEMON,
-        (Ok(_), Conclusion::Tunnelled | Conclusion::Ordinary) => 0,
+    let no_daemon = matches!(known, Err(AskError::NoDaemon(_)));
+    let report = Report::new(name, asked, known, rules(global));
+    let status = match report.conclusion {
+        _ if no_daemon => NO_DAEMON,
+        Conclusion::Tunnelled | Conclusion::Ordinary | Conclusion::AddressWins => 0,
         _ => FAILED,
     };
-    let report = Report::new(name, asked, known);
     let text = if global.json { pretty(&report) } else { report.render() };
     Ok(Done { text, status })
 }
@@ -69,13 +72,26 @@ pub(super) fn known(global: &Global, subject: Subject) -> Result<Explanation, As
     }
 }
 
+/// How the firewall rules are, as far as the daemon says.
+pub(super) fn rules(global: &Global) -> RulesState {
+    match ask(&global.socket, &Request::Status) {
+        Ok(Reply::Status(status)) => status.rules.state,
+        _ => RulesState::Unknown,
+    }
+}
+
 impl Report {
-    fn new(name: String, asked: Asked, known: Result<Explanation, AskError>) -> Self {
+    fn new(
+        name: String,
+        asked: Asked,
+        known: Result<Explanation, AskError>,
+        rules: RulesState,
+    ) -> Self {
         let (known, daemon) = match known {
             Ok(known) => (Some(known), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let conclusion = conclude(&asked, known.as_ref());
+        let conclusion = conclude(&asked, known.as_ref()).with_rules(rules);
         Self { name, asked, known, conclusion, daemon }
     }
 
@@ -167,11 +183,23 @@ fn shown(known: &Explanation) -> String {
 pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
+        Conclusion::Unanswered => {
+            "programs here send to it through a tunnel, but nothing has come back: `nattt trace` shows \
+             how far packets get"
+        }
+        Conclusion::Outdated => {
+            "programs here are still led where an earlier NAT record said: until its TTL ends, or natttd \
+             is restarted (connections outlive that)"
+        }
         Conclusion::ServedOnly => {
             "it is behind this host itself: the hosts of `serve` reach it without a tunnel, programs \
              here only by its own address"
         }
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",
+        Conclusion::AddressWins => {
+            "it has an address of its own, which wins over its NAT record: remove its A record from the \
+             zone if programs shall take the tunnel"
+        }
         Conclusion::NoName => {
             "there is no such name; one with a NAT record exists, also without an address"
         }
@@ -189,13 +217,21 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
              `except_names`)"
         }
         Conclusion::NotMapped => {
-            "its NAT record is right, but the reply brought no mapped address: `nattt doctor` looks \
-             for the reason"
+            "its NAT record is right, but the reply brought no mapped address. If the record is new: \
+             that there was none is remembered for up to five minutes, by natttd until it is restarted. \
+             Otherwise `nattt doctor` looks for the reason"
+        }
+        Conclusion::NoRules => {
+            "natttd's firewall rules are not as they should be, so nothing leads through a tunnel: \
+             `nattt status` says what to do"
         }
         Conclusion::Forgotten => {
             "natttd does not know its mapped address any more: a cache gave it; ask again in a minute"
         }
         Conclusion::NoDaemon => "its NAT record is right, but natttd cannot be asked",
+        Conclusion::Unknown => {
+            "whether its address is a mapped one or its own, natttd knows, which cannot be asked here"
+        }
     }
 }
 
@@ -240,7 +276,12 @@ mod tests {
 
     #[test]
     fn everything_is_shown() {
-        let report = Report::new("b.example.".into(), asked(Answer::NoData, &NESTED), Ok(known()));
+        let report = Report::new(
+            "b.example.".into(),
+            asked(Answer::NoData, &NESTED),
+            Ok(known()),
+            RulesState::Loaded,
+        );
         let text = report.render();
         for part in [
             "b.example., asked of 198.51.100.53:\n",
@@ -262,10 +303,14 @@ mod tests {
     fn what_is_refused_or_malformed_is_said() {
         let mut known = known();
         known.judgements[0].refused = Some("it is private".into());
-        let text = Report::new("b.".into(), asked(Answer::NoData, &NESTED), Ok(known)).render();
+        let text =
+            Report::new("b.".into(), asked(Answer::NoData, &NESTED), Ok(known), RulesState::Loaded)
+                .render();
         assert!(text.contains("  REFUSED     it is private\n") && !text.contains("MTU"), "{text}");
         let daemon = AskError::NoDaemon("/run/x".into());
-        let text = Report::new("b.".into(), asked(Answer::Silent, &[1]), Err(daemon)).render();
+        let text =
+            Report::new("b.".into(), asked(Answer::Silent, &[1]), Err(daemon), RulesState::Unknown)
+                .render();
         assert!(text.contains("malformed: a NAT record has 6n+4 octets"), "{text}");
         assert!(text.contains("no natttd listens on /run/x"), "{text}");
         assert!(text.contains("address     no answer came"), "{text}");
@@ -274,7 +319,12 @@ mod tests {
     #[test]
     fn json_has_the_conclusion_and_the_octets() {
         let daemon = AskError::NoDaemon("/run/x".into());
-        let report = Report::new("b.".into(), asked(Answer::NoData, &NESTED), Err(daemon));
+        let report = Report::new(
+            "b.".into(),
+            asked(Answer::NoData, &NESTED),
+            Err(daemon),
+            RulesState::Unknown,
+        );
         let text = pretty(&report);
         for part in [r#""conclusion": "no-daemon""#, r#""nat": "CB0071"#, r#""answer": "no_data""#]
         {
