@@ -27,7 +27,8 @@ fn daemon(facts: &Facts) -> Option<Finding> {
         Daemon::Absent(socket) => Some(Finding::problem(
             "daemon-absent",
             format!("natttd does not run: nothing listens on {socket}"),
-            "start it with `systemctl start nattt`; `journalctl -u nattt` says why it ended",
+            "start it with `systemctl start nattt`, by hand with `natttd`; `journalctl -u nattt` or its \
+             output says why it ended",
         )),
         Daemon::Denied(why) => {
             Some(Finding::information("daemon-denied", why.clone(), "run `sudo nattt doctor`"))
