@@ -65,6 +65,15 @@ pub struct Asked {
     pub nat: Answer,
 }
 
+/// A name whose A record emulates a part of a NAT record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// The name, in presentation form.
+    pub name: String,
+    /// What the DNS says of its address.
+    pub answer: Answer,
+}
+
 /// How it stands with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,6 +98,8 @@ pub enum Conclusion {
     NoAnswer,
     /// The name server answers questions for addresses, not for NAT records.
     NoNatAnswer,
+    /// Neither, and not all of the A records that emulate a NAT record.
+    HalfEmulated,
     /// No NAT record is well-formed.
     Malformed,
     /// Every NAT record is refused.
@@ -108,6 +119,15 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
+    /// The same with the addresses of the names that emulate the NAT record.
+    pub fn with_emulation(self, parts: &[Part]) -> Self {
+        let missing = parts.iter().any(|part| part.answer.records().is_empty());
+        match self {
+            Self::NoName | Self::NoRecord if missing => Self::HalfEmulated,
+            _ => self,
+        }
+    }
+
     /// The same with what is known of the firewall rules, without which natttd sees no packet.
     pub fn with_rules(self, rules: RulesState) -> Self {
         match (self, rules) {
@@ -289,6 +309,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
+            emulated_by: Vec::new(),
             served_only: false,
             judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
             mapping: mapped.then_some(mapping),
@@ -386,6 +407,18 @@ mod tests {
         }
         assert_eq!(Conclusion::NotMapped.with_rules(RulesState::Loaded), Conclusion::NotMapped);
         assert_eq!(Conclusion::Tunnelled.with_rules(RulesState::Unknown), Conclusion::Tunnelled);
+    }
+
+    #[test]
+    fn an_address_that_emulation_lacks_is_the_reason() {
+        let part = |answer| Part { name: "b-in.example.org".into(), answer };
+        let there = part(records(vec![Data::Address(Ipv4Addr::new(192, 168, 0, 2))]));
+        let half = [there.clone(), part(Answer::NoName)];
+        assert_eq!(Conclusion::NoName.with_emulation(&half), Conclusion::HalfEmulated);
+        assert_eq!(Conclusion::NoRecord.with_emulation(&half), Conclusion::HalfEmulated);
+        assert_eq!(Conclusion::Tunnelled.with_emulation(&half), Conclusion::Tunnelled);
+        assert_eq!(Conclusion::NoName.with_emulation(&[there]), Conclusion::NoName);
+        assert_eq!(Conclusion::NoName.with_emulation(&[]), Conclusion::NoName);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `nattt explain`: everything about one name.
 
 use std::fmt::Write;
+use std::io;
 use std::net::IpAddr;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use crate::control::{
     Explanation, Judgement, LastDrop, Reply, Request, RulesState, Subject, pretty,
 };
 use crate::dns::Name;
-use crate::explain::{Answer, Asked, Conclusion, Data, Record, conclude, hex};
+use crate::explain::{Answer, Asked, Conclusion, Data, Part, Record, conclude, hex};
 use crate::os::control::{AskError, ask};
 use crate::os::question;
 use crate::path::{NAT_RR_TYPE, Path};
@@ -32,6 +33,8 @@ pub(super) struct ExplainArgs {
 struct Report {
     name: String,
     asked: Asked,
+    /// The names whose addresses emulate a NAT record, where there is none.
+    emulated_by: Vec<Part>,
     /// What the daemon knows, if it could be asked.
     known: Option<Explanation>,
     conclusion: Conclusion,
@@ -91,8 +94,10 @@ impl Report {
             Ok(known) => (Some(known), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let conclusion = conclude(&asked, known.as_ref()).with_rules(rules);
-        Self { name, asked, known, conclusion, daemon }
+        let emulated_by = known.as_ref().map(|known| parts(&asked, known)).unwrap_or_default();
+        let conclusion =
+            conclude(&asked, known.as_ref()).with_emulation(&emulated_by).with_rules(rules);
+        Self { name, asked, emulated_by, known, conclusion, daemon }
     }
 
     fn render(&self) -> String {
@@ -100,6 +105,7 @@ impl Report {
         text += &lines("address", &self.asked.address);
         text += &lines("NAT record", &self.asked.nat);
         text += &self.paths();
+        text += &emulation(&self.emulated_by);
         text += &self.known.as_ref().map(shown).unwrap_or_default();
         let daemon = self.daemon.as_ref().map(|error| format!("\n{}\n", escape(error)));
         text += &daemon.unwrap_or_default();
@@ -120,6 +126,33 @@ impl Report {
         }
         text
     }
+}
+
+/// Asks for the names that emulate the NAT record. Of an alias they would be others.
+fn parts(asked: &Asked, known: &Explanation) -> Vec<Part> {
+    let is_alias = |record: &Record| matches!(record.data, Data::Alias(_));
+    if !asked.paths().is_empty() || asked.address.records().iter().any(is_alias) {
+        return Vec::new();
+    }
+    let part = |name: &String| {
+        let answer = question::address(&name.parse().ok()?, asked.server);
+        let failed = |error: io::Error| Answer::Failed { reason: error.to_string() };
+        Some(Part { name: name.clone(), answer: answer.unwrap_or_else(failed) })
+    };
+    known.emulated_by.iter().filter_map(part).collect()
+}
+
+/// The boxes' names come first, then the host's.
+fn emulation(parts: &[Part]) -> String {
+    let place = |index: usize| match index + 1 == parts.len() {
+        true => "host".into(),
+        false => format!("NAT box {}", index + 1),
+    };
+    let one = |(index, part): (usize, &Part)| {
+        format!("  {}:\n  {}", escape(&part.name), lines(&place(index), &part.answer))
+    };
+    let all: String = parts.iter().enumerate().map(one).collect();
+    if all.is_empty() { all } else { format!("\nEmulated by the A records of:\n{all}") }
 }
 
 /// What a question brought.
@@ -204,6 +237,9 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
             "there is no such name; one with a NAT record exists, also without an address"
         }
         Conclusion::NoRecord => "it has neither an address nor a NAT record: add one in its zone",
+        Conclusion::HalfEmulated => {
+            "not every name that emulates its NAT record has an address: add what is missing in its zone"
+        }
         Conclusion::NoAnswer => {
             "its name server does not answer: look at /etc/resolv.conf, or try `--server ADDRESS`"
         }
@@ -263,6 +299,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
+            emulated_by: Vec::new(),
             served_only: false,
             judgements: vec![Judgement { refused: None, mtu: 1444 }],
             mapping: Some(mapping),

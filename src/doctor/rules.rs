@@ -90,7 +90,7 @@ fn refused(refusal: &Refusal) -> Finding {
     Finding::problem(
         "rules-refused",
         format!(
-            "the firewall rules are not loaded, and this host would not take them: {}",
+            "the configuration's firewall rules are not loaded, and this host would not take them: {}",
             refusal.why
         ),
         refusal.advice.as_deref().unwrap_or(look).trim_end_matches('.'),
