@@ -126,6 +126,15 @@ finds Y "problem daemon-absent"
 stop Y squatter
 lacks Y tunnel-port-taken
 
+# ---- a disk that is full ----------------------------------------------------------------------------
+lacks A state-not-saved
+mkdir "$RUN/full"
+on A unshare -m sh -c "mount -t tmpfs -o size=16k full '$RUN/full' && { cat /dev/zero >'$RUN/full/x'; true; } 2>/dev/null
+    sed 's|$RUN/A-state|$RUN/full|' '$RUN/A.toml' >'$RUN/full.toml'
+    '$BIN/nattt' --json doctor --config '$RUN/full.toml'" >"$RUN/report" || true
+matches 'state-not-saved' "$(cat "$RUN/report")" 'the id'
+words 'its file system is full'
+
 # ---- the pool ------------------------------------------------------------------------------------
 ip -n "$PREFIX-A" address add 127.66.0.1/32 dev lo
 finds A "problem pool-clash"
