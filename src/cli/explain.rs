@@ -241,7 +241,8 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
             "not every name that emulates its NAT record has an address: add what is missing in its zone"
         }
         Conclusion::NoAnswer => {
-            "its name server does not answer: look at /etc/resolv.conf, or try `--server ADDRESS`"
+            "its name server gives no answer: look at /etc/resolv.conf, try `--server ADDRESS`, or write \
+             the name whole (the search list is not used)"
         }
         Conclusion::NoNatAnswer => {
             "its name server does not answer questions for NAT records: use another one"
