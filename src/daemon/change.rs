@@ -10,7 +10,7 @@ use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::ReloadState;
 use crate::mapping::Mappings;
 use crate::os::events::Events;
@@ -45,7 +45,7 @@ pub(super) struct Plan {
 
 /// Reads a configuration file. The error names the file, and the line if that is known.
 pub fn read(file: &Path) -> Result<Config, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    let text = fs::read_to_string(file).map_err(|error| config::unreadable(&error));
     let config = text.and_then(|text| Config::parse(&text).map_err(|error| error.to_string()));
     config.map_err(|error| format!("{}: {error}", file.display()))
 }

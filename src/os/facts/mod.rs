@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::StatVfsMountFlags;
+
 use super::control::{AskError, ask};
 use super::{firewall, network, sysctl, tables};
 use crate::config::Config;
@@ -43,7 +45,9 @@ pub fn gather(config: Result<Config, String>, socket: &Path) -> Facts {
         let error = firewall::check(config, config.firewall).err()?;
         Some(Refusal { why: error.brief(), advice: error.advice().map(str::to_owned) })
     });
+    let unwritable = config.as_ref().ok().and_then(|config| unwritable(&config.daemon.state_dir));
     Facts {
+        unwritable,
         daemon: daemon(socket),
         rules,
         refused,
@@ -62,6 +66,16 @@ pub fn gather(config: Result<Config, String>, socket: &Path) -> Facts {
         nscd: Path::new("/run/nscd/socket").exists(),
         now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         config,
+    }
+}
+
+fn unwritable(folder: &Path) -> Option<&'static str> {
+    let state = rustix::fs::statvfs(folder).ok()?;
+    if state.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        Some("its file system is read-only")
+    } else {
+        // A file system that counts no blocks has no end.
+        (state.f_bavail == 0 && state.f_blocks > 0).then_some("its file system is full")
     }
 }
 
@@ -150,6 +164,8 @@ mod tests {
         assert!(facts.settings.contains_key("net/ipv4/conf/lo/route_localnet"));
         let loopback = |(_, net): &(String, ipnet::Ipv4Net)| net.addr() == Ipv4Addr::LOCALHOST;
         assert!(facts.addresses.iter().any(loopback));
+        assert_eq!(unwritable(Path::new("/proc/self")), None);
+        assert_eq!(unwritable(Path::new("/nonexistent")), None);
         assert!(facts.rules.is_some() && facts.now_s > 1_700_000_000);
     }
 }
