@@ -67,7 +67,9 @@ fn summary(findings: &[Finding]) -> String {
     let warnings = plural(count(Severity::Warning), "warning");
     match findings.iter().any(|finding| finding.severity != Severity::Information) {
         true => format!("{problems}, {warnings}.\n"),
-        false => "Nothing is wrong, as far as this host can tell.\n".into(),
+        false => "Nothing is wrong, as far as this host can tell; `nattt trace NAME` looks at the way to \
+                  another.\n"
+            .into(),
     }
 }
 
