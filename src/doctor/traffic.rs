@@ -42,6 +42,8 @@ const TELLING: [(&str, &str); 15] = [
     ),
     ("proxy_full", "see that no resolver sends natttd what natttd asks it: write `upstream`"),
     ("dns_hold_full", "look for what asks so much (`nattt counters --explain`)"),
+    ("proxy_full", "write an `upstream` that does not ask natttd, or look for what asks so much"),
+    ("proxy_host_full", "look for the served host that asks so much: `RUST_LOG=debug` names it"),
     (
         "client_loop",
         "correct the NAT record, whose first hop is this host, or ask inside for its own address",
