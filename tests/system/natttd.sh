@@ -55,6 +55,24 @@ rules() {
     on "$1" "$BIN/nattt" rules "$2" --config "$RUN/$1.toml" --flavour "$FLAVOUR"
 }
 
+# configure NODE SED-SCRIPT: changes its file.
+configure() {
+    sed -i "$2" "$RUN/$1.toml"
+}
+
+# reload NODE: `nattt reload`.
+reload() {
+    on "$1" "$BIN/nattt" --socket "$RUN/$1.sock" reload --config "$RUN/$1.toml"
+}
+
+# changed NODE SED-SCRIPT: the changed file is in effect, with its rules, in the same process.
+changed() {
+    configure "$@"
+    matches 'is in effect' "$(reload "$1")" "nattt reload on $1"
+    same loaded "$(control "$1" status --json | jq -r .rules.state)" "rules on $1 with $2"
+    same "${PID[$1-natttd]}" "$(control "$1" status --json | jq .pid)" "process on $1"
+}
+
 # control NODE status|mappings|flows|counters [--json]: asks the daemon on NODE.
 control() {
     on "$1" "$BIN/nattt" --socket "$RUN/$1.sock" "${@:2}"
