@@ -124,7 +124,8 @@ fn routed_pool(config: &Config, client: &Client) -> String {
         true => String::new(),
         false => {
             let serve = interfaces(&client.serve);
-            format!("\t\tiifname {serve} ip daddr {pool} counter {queue}\n")
+            let turned = config.gateway.as_ref().map_or(String::new(), |_| turned(config.mark));
+            format!("{turned}\t\tiifname {serve} ip daddr {pool} counter {queue}\n")
         }
     };
     format!(
@@ -150,6 +151,21 @@ fn routed_pool(config: &Config, client: &Client) -> String {
 	}}
 "
     )
+}
+
+/// The kernel runs the chains of one priority beginning with the newest.
+fn turned(mark: Mark) -> String {
+    format!(
+        "\t\t# A verdict sends the packet through here again; `gateway_prerouting` is over by then.\n{}",
+        ends_here(mark)
+    )
+}
+
+/// The kernel drops a packet whose TTL ends here before conntrack has confirmed its connection, and would
+/// drop the queued error about it, too.
+fn ends_here(mark: Mark) -> String {
+    let packet_has = has_mark("meta", mark);
+    format!("\t\t{packet_has} ip ttl < 2 fib daddr type != local notrack\n")
 }
 
 fn served_hosts(config: &Config, client: &Client) -> String {
@@ -220,6 +236,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let routed = config.client.as_ref().filter(|client| client.is_routed());
     let own = routed.map_or(String::new(), |client| format!("ip daddr != {} ", client.pool));
     let errors = config.queues.data().start;
+    let ends_here = ends_here(config.mark);
     let timeouts: String =
         TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
     format!(
@@ -230,8 +247,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	# ICMP errors about its tunnel packets quote IPv4 without options, UDP and the tunnel port.
 	chain gateway_prerouting {{
 		type filter hook prerouting priority raw; policy accept;
-		{packet_has} ip ttl < 2 fib daddr type != local notrack
-		{packet_has} accept
+{ends_here}		{packet_has} accept
 		iifname {arrivals} meta nfproto ipv4 udp dport {port} {own}fib daddr type local counter {queue}
 		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} {own}fib daddr type local counter queue flags bypass to {errors}
 	}}

@@ -165,6 +165,10 @@ fn served_hosts_of_a_gateway_turn_like_a_hairpin() {
         ],
     );
     assert!(nft.contains("oifname { \"wan\", \"lan\" } icmp type"), "{nft}");
+    // Each of both chains that queue has its packets back once more.
+    let ends_here =
+        "meta mark & 0x04000000 != 0x00000000 ip ttl < 2 fib daddr type != local notrack";
+    assert_eq!(nft.matches(ends_here).count(), 2, "{nft}");
     let iptables = render(&config, Flavour::Iptables);
     assert_lines(
         &iptables,
