@@ -12,7 +12,7 @@ export CARGO
 # Where setup puts what cargo builds.
 export PATH="$PWD/target/tools/bin:$PATH"
 LOG=$(mktemp /tmp/nattt-log-XXXX)
-trap 'rm -f "$LOG"; kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null' EXIT
+trap 'rm -f "$LOG"*; kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null' EXIT
 passed=0 failed=0 skipped=0
 
 main() {
@@ -44,14 +44,12 @@ system() {
 # Every script beside vm.sh runs as root in a kernel of its own: Debian 12's, and the newer one it offers. Both
 # at once: most of what runs there keeps one processor busy, or waits.
 vm() {
-    local newer
-    newer=$(mktemp /tmp/nattt-log-XXXX)
+    local newer=$LOG.newer
     # A group of its own, so that the end of this script ends it, too.
     set -m
     (
         LOG=$newer.log
         vm_with linux-image-6.12-amd64 "firewalld iptables-rules both-roles-own-hosts"
-        rm -f "$LOG"
     ) >"$newer" 2>&1 &
     set +m
     vm_with "" "ufw fail2ban docker both-roles-own-hosts"
@@ -60,7 +58,6 @@ vm() {
     passed=$((passed + $(grep -c '^ok ' "$newer")))
     failed=$((failed + $(grep -c '^FAILED ' "$newer")))
     skipped=$((skipped + $(grep -c '^skipped ' "$newer")))
-    rm -f "$newer"
 }
 
 # vm_with PACKAGE TESTS: a kernel's package, and which of tests/system run there: Python is slow in it, firewalld
