@@ -111,6 +111,14 @@ firewall_cmd() {
     on "$1" env DBUS_SYSTEM_BUS_ADDRESS="unix:path=$RUN/$1-firewalld/bus" firewall-cmd "${@:2}"
 }
 
+# firewalld_reloads NODE --reload|--complete-reload. An emulated machine under load takes longer than the 25 s
+# after which D-Bus gives up waiting.
+firewalld_reloads() {
+    local said
+    said=$(firewall_cmd "$@" 2>&1) || [[ "$said" == *'Did not receive a reply'* ]] || fail "firewall-cmd $2 on $1: $said"
+    wait_for 30 "firewalld on $1" firewall_cmd "$1" --state
+}
+
 # ---- docker --------------------------------------------------------------------------------------
 
 # With DOCKER=replayed there is no dockerd, which takes minutes to start where a machine is emulated: its rules
