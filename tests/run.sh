@@ -49,10 +49,10 @@ vm() {
     set -m
     (
         LOG=$newer.log
-        vm_with linux-image-6.12-amd64 "firewalld iptables-rules both-roles-own-hosts"
+        vm_with linux-image-6.12-amd64 "firewalld iptables-rules docker"
     ) >"$newer" 2>&1 &
     set +m
-    vm_with "" "ufw fail2ban docker both-roles-own-hosts"
+    vm_with "" "ufw fail2ban both-roles-own-hosts"
     wait $!
     cat "$newer"
     passed=$((passed + $(grep -c '^ok ' "$newer")))
