@@ -63,7 +63,7 @@ loaded() { # NODE: whether nft's table is there, and how many of iptables' chain
 answers() { grep -c '^B saw' "$(log A talk)"; }
 goes_on() { (($(answers) > $1)); }
 lines=()
-for number in {1..400}; do lines+=("$number" 'quiet 0.2'); done
+for number in {1..2000}; do lines+=("$number" 'quiet 0.5'); done
 start A talk "$PYTHON" "$PEERS/talk.py" --timeout 120 "$address" 7 "${lines[@]}"
 start A asks bash -c 'while :; do curl -sS --max-time 10 "http://$0/"; done' "$address"
 wait_for 10 "a connection" goes_on 0
