@@ -71,8 +71,8 @@ pub struct Asked {
 pub enum Conclusion {
     /// It leads through a tunnel.
     Tunnelled,
-    /// It is right behind this host, which leads only the hosts it serves there.
-    ServedOnly,
+    /// It is right behind this host, and needs no tunnel.
+    Direct,
     /// It has an address of its own, and is never touched.
     Ordinary,
     /// There is no such name.
@@ -158,8 +158,8 @@ pub fn conclude(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
 fn of_addresses(addresses: &[Ipv4Addr], known: Option<&Explanation>) -> Conclusion {
     let Some(known) = known else { return Conclusion::Ordinary };
     let mapped = known.mapping.as_ref().is_some_and(|mapping| addresses.contains(&mapping.address));
-    if mapped && known.served_only {
-        Conclusion::ServedOnly
+    if mapped && known.direct {
+        Conclusion::Direct
     } else if mapped {
         Conclusion::Tunnelled
     } else if addresses.iter().all(|addr| known.unmapped.contains(addr)) {
@@ -231,7 +231,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
-            served_only: false,
+            direct: false,
             judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
@@ -261,11 +261,11 @@ mod tests {
         let failed = || Answer::Failed { reason: "SERVFAIL".into() };
         let (good, refused) = (known(None, true), known(Some("private"), false));
         let unmapped = known(None, false);
-        let served_only = Explanation { served_only: true, ..good.clone() };
+        let direct = Explanation { direct: true, ..good.clone() };
         let left_alone = Explanation { left_alone: true, ..unmapped.clone() };
         for (address, nat, known, expected) in [
             (address(MAPPED.octets()), nat(), Some(&good), Tunnelled),
-            (address(MAPPED.octets()), nat(), Some(&served_only), ServedOnly),
+            (address(MAPPED.octets()), nat(), Some(&direct), Direct),
             (address(MAPPED.octets()), nat(), Some(&unmapped), Forgotten),
             (address([192, 0, 2, 1]), nat(), Some(&good), Ordinary),
             (address([192, 0, 2, 1]), Answer::NoData, None, Ordinary),

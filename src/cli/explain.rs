@@ -50,7 +50,7 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
     let known = first.and_then(|_| known(global, asked.subject(&name)));
     let status = match (&known, conclude(&asked, known.as_ref().ok())) {
         (Err(AskError::NoDaemon(_)), _) => NO_DAEMON,
-        (Ok(_), Conclusion::Tunnelled | Conclusion::Ordinary) => 0,
+        (Ok(_), Conclusion::Tunnelled | Conclusion::Direct | Conclusion::Ordinary) => 0,
         _ => FAILED,
     };
     let report = Report::new(name, asked, known);
@@ -167,9 +167,8 @@ fn shown(known: &Explanation) -> String {
 pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
-        Conclusion::ServedOnly => {
-            "it is behind this host itself: the hosts of `serve` reach it without a tunnel, programs \
-             here only by its own address"
+        Conclusion::Direct => {
+            "it is right behind this host, and reached from here without a tunnel"
         }
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",
         Conclusion::NoName => {
@@ -227,7 +226,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
-            served_only: false,
+            direct: false,
             judgements: vec![Judgement { refused: None, mtu: 1444 }],
             mapping: Some(mapping),
             unmapped: Vec::new(),

@@ -99,6 +99,8 @@ impl Worker {
                     // Once more through the same chain, which gives marked packets their
                     // connection timeouts before connection tracking sees them.
                     Hook::Prerouting => (Action::Repeat, mark),
+                    // Without a tunnel: the answers are recognised by the mark all the same.
+                    Hook::Output => (Action::Accept, mark),
                     _ => (Action::Accept, None),
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])

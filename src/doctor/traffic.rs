@@ -38,7 +38,7 @@ const TELLING: [(&str, &str); 13] = [
     ("dns_hold_full", "look for what asks so much (`nattt counters --explain`)"),
     (
         "client_loop",
-        "correct the NAT record, whose first hop is this host, or ask inside for its own address",
+        "correct the NAT record, whose first hop is this host, or use TCP, UDP or ping",
     ),
 ];
 /// The same, where nobody here has to do anything.

@@ -170,7 +170,7 @@ mod tests {
         let shape = shape(&config, Flavour::Nft);
         let own = format!("nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
-            ("nattt client_input", 3),
+            ("nattt client_input", 5),
             ("nattt client_mark", 1),
             ("nattt client_output", 4),
             ("nattt client_unmapped", 2),
