@@ -38,7 +38,7 @@ impl<E: Environment> Client<E> {
         if !mapping.health().has_choice() {
             return self.outset(mapping, 0, key, transport);
         }
-        let ranking = ranking(mapping, key, now);
+        let ranking = self.ranking(mapping, key, now);
         let outsets = || ranking.iter().map(|&path| self.outset(mapping, path, key, transport));
         let takes = |way: &Outset| take(mapping, key, way.path_index, now);
         let good = outsets().flatten().find(takes);
@@ -82,7 +82,7 @@ impl<E: Environment> Client<E> {
 
     fn other_way(&self, flow: &Flow<E::Lease>, transport: Transport, now: Time) -> Option<Outset> {
         let may_serve = |path: &usize| flow.may_leave_for(*path, now);
-        let others = ranking(&flow.mapping, &flow.key, now).into_iter().filter(may_serve);
+        let others = self.ranking(&flow.mapping, &flow.key, now).into_iter().filter(may_serve);
         let mut ways =
             others.filter_map(|path| self.outset(&flow.mapping, path, &flow.key, transport).ok());
         let way = ways.find(|way| take(&flow.mapping, &flow.key, way.path_index, now))?;
@@ -101,13 +101,20 @@ impl<E: Environment> Client<E> {
         let mut paths = flow.mapping.paths().paths().iter().enumerate();
         !flow.lifetime.answered() && paths.any(may_serve)
     }
-}
 
-/// Paths by rendezvous hashing: an application's socket prefers one path to all hosts behind it, and
-/// keeps to it when others come or go, also after a restart.
-fn ranking(mapping: &Mapping, key: &AppKey, now: Time) -> Vec<usize> {
-    let paths = mapping.paths().paths();
-    mapping.health().ranking(now, |path| weight(&PortKey::of(key), &paths[path]))
+    /// Paths by rendezvous hashing: an application's socket prefers one path to all hosts behind it, and
+    /// keeps to it when others come or go, also after a restart. Those that begin at this host itself
+    /// come first: no other is shorter.
+    fn ranking(&self, mapping: &Mapping, key: &AppKey, now: Time) -> Vec<usize> {
+        const SHORT: u64 = 1 << 63;
+        let paths = mapping.paths().paths();
+        let is_short =
+            |path: &Path| self.boxes(path).is_some_and(|boxes| boxes.len() < path.hops().len());
+        mapping.health().ranking(now, |path| {
+            let path = &paths[path];
+            weight(&PortKey::of(key), path) >> 1 | if is_short(path) { SHORT } else { 0 }
+        })
+    }
 }
 
 fn weight(key: &PortKey, path: &Path) -> u64 {

@@ -362,7 +362,8 @@ fn of_several_paths_one_that_may_be_taken_is() {
         ends(&x.send(packet, START).expect("sent")).1
     };
     assert!((2000..2050).all(|app| outer(app, 22) == at("203.0.113.1:100")));
-    assert!((2000..2050).any(|app| outer(app, 80) == at("192.168.0.8:80")));
+    // The way through the Internet is for when the short one fails.
+    assert!((2000..2050).all(|app| outer(app, 80) == at("192.168.0.8:80")));
 }
 
 /// The error must not be kept from a program that no other path can serve.
