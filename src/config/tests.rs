@@ -220,11 +220,11 @@ fn semantic_errors_have_a_line_and_advice() {
 
 #[test]
 fn the_proxy_has_addresses_and_servers() {
-    let text = "[client]\nlisten = [\"127.0.0.1\", \"[::1]:5300\", \"127.0.0.2:5300\"]\n\
+    let text = "[client]\nlisten = [\"127.0.0.1\", \"[::1]:300\", \"127.0.0.2:300\"]\n\
                 upstream = [\"198.51.100.53\", \"[fe80::53%2]:5353\", \"127.0.0.53\"]";
     let client = Config::parse(text).expect(text).client.expect("client");
     let shown = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(shown(&client.listen), ["127.0.0.1:53", "[::1]:5300", "127.0.0.2:5300"]);
+    assert_eq!(shown(&client.listen), ["127.0.0.1:53", "[::1]:300", "127.0.0.2:300"]);
     assert_eq!(shown(&client.upstream), ["198.51.100.53:53", "[fe80::53%2]:5353", "127.0.0.53:53"]);
     let served =
         "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"192.168.0.1\"]";
@@ -242,7 +242,7 @@ fn proxies_that_would_be_open_or_ask_themselves_are_refused() {
         ("pool = \"198.18.0.0/15\"\nlisten = [\"192.168.0.1\"]", 3, "`serve` with a routed pool"),
         ("pool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"fd00::1\"]", 4, "an IPv4 address"),
         ("listen = [\"127.64.0.1:53\"]", 2, "is in the pool"),
-        ("listen = [\"localhost\"]", 2, "write one like `127.0.0.1:5300`"),
+        ("listen = [\"localhost\"]", 2, "write one like `127.0.0.1:300`"),
         ("listen = [\"127.0.0.1:0\"]", 2, "write one like"),
         ("listen = [\"127.0.0.1\", \"127.0.0.1:53\"]", 2, "write it once"),
         ("listen = \"127.0.0.1\"", 2, "listen = []"),

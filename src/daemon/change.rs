@@ -139,11 +139,13 @@ impl Running {
         })
     }
 
-    /// Ends all threads, and makes what the plan says from what they leave. Packets wait meanwhile.
+    /// Ends all threads, and makes what the plan says from what they leave. Packets wait meanwhile, but
+    /// not for answers to `nattt`.
     pub(super) fn change(mut self, plan: Plan) -> Result<Daemon, Error> {
-        let since = Instant::now();
         notify_reloading();
-        if let Err(error) = self.stop() {
+        let answered = self.stop_answering();
+        let since = Instant::now();
+        if let Err(error) = answered.and(self.stop()) {
             return self.end().and(Err(error));
         }
         let guard = Arc::clone(&self.shared.guard);

@@ -15,7 +15,7 @@ pub enum Error {
     /// A kernel queue could not be bound.
     Queue(u16, io::Error),
     /// A number that natttd itself uses for another queue until it ends.
-    QueueOverlap(u16),
+    QueueOverlap(u16, u16),
     /// The gateway's UDP port is taken.
     TunnelPort(u16, io::Error),
     /// The pool's route could not be set.
@@ -54,10 +54,11 @@ impl fmt::Display for Error {
                      (`modprobe nfnetlink_queue`)?"
                 ),
             },
-            Self::QueueOverlap(number) => write!(
+            Self::QueueOverlap(number, free) => write!(
                 f,
-                "netfilter queue {number} is natttd's own, for another purpose: set a `first` under \
-                 [queues] that is at least 18 away from those it has had, or restart natttd"
+                "netfilter queue {number} is natttd's own, for another purpose, until it is restarted: \
+                 write `first = {free}` under [queues], or restart it (`systemctl restart nattt`; \
+                 connections go on)"
             ),
             Self::TunnelPort(port, error) => {
                 write!(f, "UDP port {port} is taken: {error}: `ss -ulpn` shows by whom")

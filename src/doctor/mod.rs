@@ -7,6 +7,7 @@ mod facts;
 mod firewall;
 mod network;
 mod pool;
+mod ports;
 mod resolver;
 mod routes;
 mod rules;
@@ -16,6 +17,7 @@ mod traffic;
 
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
 pub use network::{not_forwarding, not_serving};
+pub use ports::FIRST_FREE_PORT;
 pub use traffic::{KernelQueue, kernel_queues};
 
 use serde::Serialize;
@@ -70,6 +72,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
             findings.extend(resolver::findings(facts, client));
             findings.extend(pool::findings(facts, client.pool));
         }
+        findings.extend(ports::findings(facts, config));
         findings.extend(traffic::findings(facts, config));
     }
     findings.sort_by_key(|finding| finding.severity);

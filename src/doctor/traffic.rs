@@ -20,7 +20,7 @@ pub fn kernel_queues(text: &str) -> impl Iterator<Item = KernelQueue> {
 }
 
 /// Counters that mean that somebody has to do something, and what.
-const TELLING: [(&str, &str); 13] = [
+const TELLING: [(&str, &str); 15] = [
     ("gateway_rules_missing", "load the rules with `nattt rules apply`"),
     ("unexpected_hook", "look for other programs' rules that queue to natttd's queue numbers"),
     ("truncated", "look for other programs that changed the queues' settings, and restart natttd"),
@@ -36,6 +36,8 @@ const TELLING: [(&str, &str); 13] = [
     ("mappings_full", "set a larger `pool` or `max_mappings` under [client]"),
     ("dns_server_silent", "use a name server that answers questions for unknown record types"),
     ("dns_hold_full", "look for what asks so much (`nattt counters --explain`)"),
+    ("proxy_full", "write an `upstream` that does not ask natttd, or look for what asks so much"),
+    ("proxy_host_full", "look for the served host that asks so much: `RUST_LOG=debug` names it"),
     (
         "client_loop",
         "correct the NAT record, whose first hop is this host, or use TCP, UDP or ping",

@@ -275,12 +275,17 @@ fn advice(tool: &str, said: &str) -> Option<&'static str> {
             "This kernel lacks nft's `queue` statement (CONFIG_NFT_QUEUE): use `--flavour \
              iptables`, and write `firewall = \"iptables\"` into the configuration.",
         )
+    } else if tool == "nft" && missing && said.contains("dup to") {
+        Some(
+            "This kernel lacks nft's `dup` statement: it is in the module nft_dup_ipv4 \
+             (CONFIG_NFT_DUP_IPV4), which Debian's kernels have.",
+        )
     } else if said.contains("xtables lock") {
         Some("Another program holds the xtables lock: try again when it is done.")
     } else if tool != "nft" && (missing || said.contains("No chain/target/match")) {
         Some(
             "This kernel lacks something the rules need (xt_NFQUEUE, xt_CT, xt_connmark, \
-             xt_conntrack, xt_addrtype, xt_NETMAP, the tables raw and security).",
+             xt_conntrack, xt_addrtype, xt_NETMAP, xt_TEE, the tables raw and security).",
         )
     } else {
         None
@@ -303,5 +308,12 @@ mod tests {
         let said = "Error: Could not process rule: No such file or directory\n queue to 1";
         let error = FirewallError::Refused { tool: "nft", said: said.into() };
         assert!(error.to_string().contains("use `--flavour iptables`"));
+    }
+
+    #[test]
+    fn a_kernel_that_copies_no_packets_is_told_by_its_module() {
+        let said = "Error: Could not process rule: No such file or directory\n\t\tdup to 127.0.0.1";
+        let error = FirewallError::Refused { tool: "nft", said: said.into() };
+        assert!(error.to_string().contains("module nft_dup_ipv4"));
     }
 }

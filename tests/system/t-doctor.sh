@@ -144,6 +144,20 @@ serving() { finds A "warning dns-for-others"; }
 wait_for 10 "a name server for others" serving
 stop A dns
 sound A
+# A port that any user could have instead of natttd, and one that none could.
+as_nobody() {
+    on A setpriv --reuid=65534 --regid=65534 --clear-groups "$PYTHON" -c 'import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("127.0.0.1", int(sys.argv[1])))' "$1"
+}
+variant A low 's/\[client\]/&\nlisten = ["127.0.0.1:300"]/'
+refused "a low port for nobody" as_nobody 300
+doctor A "$RUN/low.toml"
+refused "a finding about a low port" grep free-for-all "$RUN/findings"
+sed 's/:300"/:5300"/' "$RUN/low.toml" >"$RUN/high.toml"
+as_nobody 5300
+finds A "warning dns-port-free-for-all" "$RUN/high.toml"
+printf '[metrics]\nlisten = "127.0.0.1:9810"\n' >>"$RUN/low.toml"
+finds A "information metrics-port-free-for-all" "$RUN/low.toml"
 
 # ---- queues, and the end -------------------------------------------------------------------------
 variant A second "s|$RUN/A.sock|$RUN/second.sock|"

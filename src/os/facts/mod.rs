@@ -24,7 +24,8 @@ const RESOLVED_CONF_D: [&str; 3] = [
 ];
 /// Settings of every interface, and of the host.
 const OF_INTERFACES: [&str; 3] = ["forwarding", "rp_filter", "route_localnet"];
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
+    doctor::FIRST_FREE_PORT,
     sysctl::UDP_EARLY_DEMUX,
     "net/netfilter/nf_conntrack_checksum",
     "net/netfilter/nf_conntrack_count",
