@@ -89,7 +89,7 @@ fn both_roles_queue_replies_without_a_tunnel() {
     let iptables = ["tcp", "icmp"].map(|protocol| {
         format!("-A NATTT-INPUT -p {protocol} {marked} --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION")
     });
-    for (flavour, lines) in [(Flavour::Nft, &nft), (Flavour::Iptables, &iptables)] {
+    for (flavour, lines) in [(Flavour::Nft, &nft[..]), (Flavour::Iptables, &iptables[..])] {
         let (both, client) = (render(&config(BOTH), flavour), render(&config("[client]"), flavour));
         for line in lines {
             assert_lines(&both, &[line]);

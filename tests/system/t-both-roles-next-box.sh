@@ -86,8 +86,9 @@ done
 for name in G L Y; do
     wait_for 20 "the first answer at $name" grep -q one "$(log "$name" talk)"
 done
-for application in '192.168.7.2:.* served' '10.0.0.5:.* served' '127.0.0.1:.* here'; do
-    wait_for 20 "the flow in the file" grep -q "^client 6 $application " "$RUN/Y-state/flows"
+for client in '192.168.7.2 served' '10.0.0.5 served' '127.0.0.1 here'; do
+    read -r address whose <<<"$client"
+    wait_for 20 "the flow in the file" grep -Eq "^client 6 $address:[0-9]+ [0-9.]+:7 $whose " "$RUN/Y-state/flows"
 done
 stop Y natttd KILL
 start Y natttd "$BIN/natttd" --config "$RUN/Y.toml"
