@@ -8,7 +8,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::{AppKey, Client, Environment, Flow, Levels, OuterKey, Served, WireKey, endpoint};
+use super::flow::Served;
+use super::incoming::Levels;
+use super::{AppKey, Client, Environment, Flow, OuterKey, WireKey, endpoint};
 use crate::config::Export;
 use crate::counters::Counter;
 use crate::mapping::Mapping;

@@ -7,9 +7,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{
-    AppKey, Client, Environment, Flow, Levels, Origin, OuterKey, Served, WireKey, direct, endpoint,
-};
+use super::flow::Served;
+use super::incoming::Levels;
+use super::{AppKey, Client, Environment, Flow, Origin, OuterKey, WireKey, direct, endpoint};
 use crate::counters::Counter;
 use crate::path::MAX_HOPS;
 use crate::time::Time;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::{Client, Environment, Flow, PortKey, Served};
+use super::flow::Served;
+use super::{Client, Environment, Flow, PortKey};
 use crate::counters::Counter;
 use crate::mapping::{Mapping, Standing};
 use crate::path::Path;

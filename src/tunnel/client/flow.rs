@@ -1,0 +1,175 @@
+//! A flow that an application opened, and the keys by which it is found.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::errors::LastPacket;
+use super::outer_port::OuterPort;
+use crate::mapping::Mapping;
+use crate::path::Path;
+use crate::time::Time;
+use crate::tunnel::common::{Quota, Traffic};
+use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::table::Entry;
+use crate::wire::datagram::Transport;
+use crate::wire::{Datagram, Endpoint};
+
+/// The host whose application it is: one that this host serves, or, if `None`, this host. A served
+/// host's outer packets are from and to its own address; they only pass through.
+pub(super) type Served = Option<Ipv4Addr>;
+
+/// A flow as the application sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct AppKey {
+    pub(super) served: Served,
+    pub(super) protocol: u8,
+    pub(super) application: Endpoint,
+    pub(super) mapped: Endpoint,
+}
+
+/// The exact shape of the packets that may come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::tunnel) struct WireKey {
+    pub(super) served: Served,
+    pub(super) hop: Endpoint,
+    pub(super) port: u16,
+    pub(super) levels: usize,
+    pub(super) protocol: u8,
+    pub(super) host: Endpoint,
+    pub(super) inner: Endpoint,
+}
+
+/// One outer port per inner source endpoint: endpoint-independent mapping (RFC 4787 REQ-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PortKey {
+    pub(super) served: Served,
+    pub(super) protocol: u8,
+    pub(super) application: Endpoint,
+}
+
+/// What an error tells at least: the outer port and the first box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct OuterKey {
+    pub(super) served: Served,
+    pub(super) port: u16,
+    pub(super) hop: Endpoint,
+}
+
+/// A flow that an application opened.
+pub struct Flow<L> {
+    pub(super) key: AppKey,
+    pub(super) wire: WireKey,
+    pub(super) transport: Transport,
+    pub(super) path: Path,
+    /// Which of the mapping's paths that is.
+    pub(super) path_index: usize,
+    /// When it began to wait for its first answer.
+    pub(super) began: AtomicU64,
+    pub(super) lease: Arc<OuterPort<L>>,
+    pub(super) source: AtomicU32,
+    pub(super) epoch: AtomicU64,
+    pub(super) last_sent: AtomicU64,
+    pub(super) last_packet: LastPacket,
+    pub(super) lifetime: Lifetime,
+    pub(super) sent: Traffic,
+    pub(super) received: Traffic,
+    pub(super) mapping: Arc<Mapping>,
+    /// A served host's share.
+    pub(super) _quota: Option<Quota>,
+}
+
+impl PortKey {
+    pub(super) fn of(key: &AppKey) -> Self {
+        Self { served: key.served, protocol: key.protocol, application: key.application }
+    }
+}
+
+impl WireKey {
+    pub(super) fn of_reply(
+        served: Served,
+        outer: &Datagram,
+        levels: usize,
+        inner: &Datagram,
+    ) -> Self {
+        Self {
+            served,
+            hop: outer.src,
+            port: outer.dst.port,
+            levels,
+            protocol: inner.protocol,
+            host: inner.src,
+            inner: inner.dst,
+        }
+    }
+}
+
+impl<L> Flow<L> {
+    /// Protocol number.
+    pub fn protocol(&self) -> u8 {
+        self.key.protocol
+    }
+
+    /// The application's endpoint.
+    pub fn application(&self) -> Endpoint {
+        self.key.application
+    }
+
+    /// The mapped address and the port the application wants.
+    pub fn mapped(&self) -> Endpoint {
+        self.key.mapped
+    }
+
+    /// Where its outer packets come from.
+    pub fn outer(&self) -> Endpoint {
+        Endpoint { addr: self.source.load(Relaxed).into(), port: self.wire.port }
+    }
+
+    /// Inner source and destination.
+    pub fn inner(&self) -> (Endpoint, Endpoint) {
+        (self.wire.inner, self.wire.host)
+    }
+
+    /// The path it takes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The mapping it belongs to.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Sent and received.
+    pub fn traffic(&self) -> (&Traffic, &Traffic) {
+        (&self.sent, &self.received)
+    }
+
+    /// Last use, end and state.
+    pub fn life(&self) -> (Time, Time, &'static str) {
+        let life = &self.lifetime;
+        (life.last_used(), life.expires(self.transport), life.state(self.transport))
+    }
+}
+
+impl<L> Entry for Flow<L> {
+    type Reverse = WireKey;
+
+    fn reverse_key(&self) -> WireKey {
+        self.wire
+    }
+
+    fn expires(&self) -> Time {
+        self.lifetime.expires(self.transport)
+    }
+
+    fn answered(&self) -> bool {
+        self.lifetime.answered()
+    }
+}
+
+impl<L> Drop for Flow<L> {
+    fn drop(&mut self) {
+        self.mapping.unpin(self.lifetime.expires(self.transport));
+    }
+}

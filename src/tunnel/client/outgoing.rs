@@ -1,0 +1,223 @@
+//! What applications send: the flow that a packet belongs to, or begins, and its way into the tunnel.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+use super::errors::LastPacket;
+use super::flow::{AppKey, OuterKey, PortKey, Served};
+use super::outer_port::OuterPort;
+use super::paths::Outset;
+use super::{Client, Environment, Flow, Origin, endpoint};
+use crate::counters::Counter;
+use crate::mapping::Mapping;
+use crate::time::Time;
+use crate::tunnel::common::{Quota, Traffic, content_of, is_host};
+use crate::tunnel::fate::{Fate, Front};
+use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::table::Refusal;
+use crate::wire::datagram::{Transport, protocol};
+use crate::wire::outer::Content;
+use crate::wire::{Datagram, Endpoint, mss};
+
+impl<E: Environment> Client<E> {
+    /// A packet that an application sends to an address of the pool.
+    pub fn outgoing(
+        &self,
+        packet: &mut [u8],
+        origin: Origin,
+        front: &mut Front,
+        now: Time,
+    ) -> Fate {
+        let mut datagram = match Datagram::parse(packet) {
+            Ok(datagram) => datagram,
+            Err(flaw) => return flaw.into(),
+        };
+        let served = match self.served(&datagram, origin) {
+            Ok(served) => served,
+            Err(counter) => return Fate::Dropped(counter),
+        };
+        match datagram.transport {
+            Transport::IcmpError => {
+                return self.error_to_peer(&datagram, origin, packet, front, now);
+            }
+            Transport::IcmpAnswer => return Fate::Dropped(Counter::IcmpUnasked),
+            _ => {}
+        }
+        let flow = match self.flow_of(&datagram, served, now) {
+            Ok(flow) => flow,
+            Err(counter) => return Fate::Rejected(counter),
+        };
+        flow.note_sent(datagram.transport, now);
+        flow.last_sent.store(now.as_millis(), Relaxed);
+        flow.sent.add(&datagram);
+        self.renew_source(&flow);
+        mss::clamp(&datagram, packet, self.segment_limit(&flow));
+        flow.last_packet.note(packet);
+        datagram.readdress(packet, flow.wire.inner, flow.wire.host);
+        if flow.is_direct() {
+            return Fate::Decapsulated { skip: 0, counter: Counter::ClientDirect };
+        }
+        let content = content_of(&datagram, packet);
+        match self.encapsulate(&flow, front, datagram.traffic_class, content) {
+            Some(_) => Fate::Encapsulated(Counter::ClientEncapsulated),
+            None => Fate::Dropped(Counter::TooLong),
+        }
+    }
+
+    /// Nobody on the network may speak for this host's applications.
+    fn served(&self, datagram: &Datagram, origin: Origin) -> Result<Served, Counter> {
+        let addr = datagram.src.addr;
+        match origin {
+            Origin::Here => Ok(None),
+            Origin::Served if is_host(addr) && !self.env.is_own(addr) => Ok(Some(addr)),
+            Origin::Served => Err(Counter::ClientBadSource),
+        }
+    }
+
+    fn flow_of(
+        &self,
+        datagram: &Datagram,
+        served: Served,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let Datagram { protocol, src: application, dst: mapped, .. } = *datagram;
+        let key = AppKey { served, protocol, application, mapped };
+        match self.flows.forward(&key) {
+            Some(flow) => self.rerouted(flow, datagram.transport, now),
+            None => self.open(key, datagram.transport, now),
+        }
+    }
+
+    fn open(
+        &self,
+        key: AppKey,
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
+        let way = self.way(&mapping, PortKey::of(&key), now)?;
+        self.open_on(mapping, way, key, transport, now)
+    }
+
+    pub(super) fn open_on(
+        &self,
+        mapping: Arc<Mapping>,
+        way: Outset,
+        key: AppKey,
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let Outset { path_index, source, epoch } = way;
+        let source = key.served.unwrap_or(source);
+        let quota = self.quota(key.served)?;
+        let path = mapping.paths().paths()[path_index].clone();
+        let lease = self.lease(PortKey::of(&key), preferred_port(&key));
+        let lease = lease.ok_or(Counter::ClientNoPort)?;
+        let wire = self.wire_key(&key, &path, lease.port(), source);
+        self.admit(&wire, transport)?;
+        if !mapping.pin() {
+            return Err(Counter::ClientUnmapped);
+        }
+        // From here on the flow's end unpins it.
+        let flow = Flow {
+            key,
+            wire,
+            transport,
+            path,
+            path_index,
+            began: AtomicU64::new(now.as_millis()),
+            lease,
+            source: AtomicU32::new(source.into()),
+            epoch: AtomicU64::new(epoch),
+            last_sent: AtomicU64::new(now.as_millis()),
+            last_packet: LastPacket::default(),
+            lifetime: Lifetime::new(now),
+            sent: Traffic::default(),
+            received: Traffic::default(),
+            mapping,
+            _quota: quota,
+        };
+        self.add(flow)
+    }
+
+    pub(super) fn add(&self, flow: Flow<E::Lease>) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let (key, wire) = (flow.key, flow.wire);
+        self.make_way(&flow);
+        let flow = self.flows.add(key, [wire], |_| flow).map_err(|refusal| match refusal {
+            Refusal::Full => Counter::ClientFlowsFull,
+            Refusal::Conflict => Counter::ClientConflict,
+        })?;
+        if flow.is_direct() {
+            return Ok(flow);
+        }
+        let key = OuterKey { served: wire.served, port: wire.port, hop: wire.hop };
+        self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));
+        Ok(flow)
+    }
+
+    /// When a name's records change, the same host gets another mapped address. A socket that goes
+    /// on to the new one takes its flow along; a TCP connection cannot be taken along.
+    fn make_way(&self, flow: &Flow<E::Lease>) {
+        if let Some(other) = self.flows.reverse(&flow.wire)
+            && other.key.application == flow.key.application
+            && other.key.mapped != flow.key.mapped
+            && !matches!(flow.transport, Transport::Tcp(_))
+        {
+            self.flows.remove(&other.key);
+        }
+    }
+
+    /// A served host must not take all flows for itself.
+    pub(super) fn quota(&self, served: Served) -> Result<Option<Quota>, Counter> {
+        let take = |host| self.quotas.take(host).ok_or(Counter::ClientHostFull);
+        served.map(take).transpose()
+    }
+
+    pub(super) fn lease(&self, key: PortKey, preferred: u16) -> Option<Arc<OuterPort<E::Lease>>> {
+        let mut ports = self.ports.write(&key);
+        if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
+            return Some(lease);
+        }
+        let lease = Arc::new(match key.served {
+            None => OuterPort::Own(self.env.reserve(preferred)?),
+            Some(addr) => {
+                let preferred = Endpoint { addr, port: preferred };
+                OuterPort::Served(self.served_ports.reserve(preferred)?)
+            }
+        });
+        ports.insert(key, Arc::downgrade(&lease));
+        Some(lease)
+    }
+
+    /// After a route change the outer source may be another; without a route the old one stays.
+    pub(super) fn renew_source(&self, flow: &Flow<E::Lease>) {
+        if flow.wire.served.is_some() {
+            return;
+        }
+        let epoch = self.env.route_epoch();
+        if flow.epoch.swap(epoch, Relaxed) != epoch
+            && let Some(source) = self.env.source_for(flow.path.first().addr)
+        {
+            flow.source.store(source.into(), Relaxed);
+        }
+    }
+
+    pub(super) fn encapsulate(
+        &self,
+        flow: &Flow<E::Lease>,
+        front: &mut Front,
+        traffic_class: u8,
+        content: Content,
+    ) -> Option<Content> {
+        let hops = flow.path.hops().iter().rev().map(|&hop| endpoint(hop));
+        self.ids.encapsulate(front, flow.outer(), hops, traffic_class, content)
+    }
+}
+
+/// The application's own port where it is a port that anybody may have: the daemon is root, and an
+/// unprivileged ping chooses its identifier.
+fn preferred_port(key: &AppKey) -> u16 {
+    const FIRST_UNPRIVILEGED: u16 = 1024;
+    let port = key.application.port;
+    if key.protocol != protocol::ICMP && port >= FIRST_UNPRIVILEGED { port } else { 0 }
+}
