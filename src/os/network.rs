@@ -132,6 +132,10 @@ impl Environment for Network {
     fn reserve(&self, preferred: u16) -> Option<Port> {
         self.ports.reserve(preferred)
     }
+
+    fn ports_are_scarce(&self) -> bool {
+        self.ports.are_scarce()
+    }
 }
 
 /// Every IPv4 address of this host: its interface, and the address with the length of its prefix.

@@ -47,6 +47,8 @@ pub trait Environment: Addresses {
     fn route_epoch(&self) -> u64;
     /// Reserves an outer port, the preferred one (host order, 0 for any) if it is free.
     fn reserve(&self, preferred: u16) -> Option<Self::Lease>;
+    /// Whether there are few outer ports left, so that what is over has to give its own back.
+    fn ports_are_scarce(&self) -> bool;
 }
 
 /// Settings of the client role.
@@ -107,10 +109,12 @@ impl<E: Environment> Client<E> {
     pub(super) fn segment_limit(&self, flow: &Flow<E::Lease>) -> u16 {
         mss::largest_segment(self.settings.mtu, flow.wire.levels)
     }
+
     /// Removes what has expired, and notes which paths stay silent; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
         self.flows.each(|_, flow| _ = flow.has_given_up(now));
-        let removed = self.flows.expire(now);
+        let no_ports = self.env.ports_are_scarce();
+        let removed = self.flows.expire(now, |flow| flow.has_little_room(no_ports));
         self.quotas.tidy();
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);

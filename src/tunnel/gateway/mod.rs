@@ -85,7 +85,7 @@ pub struct Flow {
     lifetime: Lifetime,
     received: Traffic,
     sent: Traffic,
-    _quota: Quota,
+    quota: Quota,
 }
 
 impl<A: Addresses> Gateway<A> {
@@ -259,7 +259,7 @@ impl<A: Addresses> Gateway<A> {
             lifetime,
             received: Traffic::default(),
             sent: Traffic::default(),
-            _quota: quota,
+            quota,
         };
         self.flows.add(key, offers, make).map_err(|refusal| match refusal {
             Refusal::Full => Counter::GatewayFlowsFull,
@@ -273,7 +273,7 @@ impl<A: Addresses> Gateway<A> {
 
     /// Removes what has expired; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
-        let removed = self.flows.expire(now);
+        let removed = self.flows.expire(now, |flow| flow.quota.is_scarce());
         self.quotas.tidy();
         removed
     }
@@ -368,6 +368,10 @@ impl Entry for Flow {
 
     fn expires(&self) -> Time {
         self.lifetime.expires(self.transport)
+    }
+
+    fn expires_if_scarce(&self) -> Time {
+        self.lifetime.expires_if_scarce(self.transport)
     }
 
     fn answered(&self) -> bool {

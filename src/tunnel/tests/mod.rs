@@ -5,5 +5,6 @@ mod hostile;
 mod net;
 mod paths;
 mod restart;
+mod scarce;
 mod scenarios;
 mod served;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(super) struct World {
     pub(super) source: Arc<Mutex<Option<Ipv4Addr>>>,
     pub(super) epoch: Arc<AtomicU64>,
     pub(super) taken: Arc<Mutex<HashSet<u16>>>,
+    pub(super) few_ports: Arc<AtomicBool>,
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
 }
@@ -89,6 +90,10 @@ impl Environment for World {
             std::iter::once(preferred).chain(40_000..).find(|p| *p != 0 && !taken.contains(p))?;
         taken.insert(port);
         Some(Reserved { port, taken: Arc::clone(&self.taken) })
+    }
+
+    fn ports_are_scarce(&self) -> bool {
+        self.few_ports.load(Relaxed)
     }
 }
 
