@@ -20,6 +20,7 @@
 //! (`change`).
 
 mod change;
+mod connections;
 mod dns;
 mod drops;
 mod error;
@@ -68,6 +69,7 @@ use crate::os::ports::Ports;
 use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
 
+use connections::Connections;
 use guard::Guard;
 use held::{Held, Replies};
 use housekeeping::Housekeeping;
@@ -300,7 +302,10 @@ impl Shared {
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
         let Self { roles, network, guard, lasting, stop, pulses, .. } = self.clone();
         let Lasting { counters, clock, .. } = lasting;
+        let connections =
+            Connections::new(Arc::clone(&roles), Arc::clone(&counters), config.mark.bit());
         Ok(Housekeeping {
+            connections,
             roles,
             network,
             guard,

@@ -22,6 +22,17 @@ pub trait Addresses: Send + Sync {
     fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool;
 }
 
+/// A connection as the kernel's connection tracking has to know it: `from` is who opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Source of its first packet.
+    pub from: Endpoint,
+    /// Destination of its first packet.
+    pub to: Endpoint,
+}
+
 /// Packets and octets of one direction of a flow, inner headers included.
 #[derive(Debug, Default)]
 pub struct Traffic {

@@ -295,6 +295,26 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         removed
     }
 
+    /// Visits flows until `visit` has returned true for at least `least`, or for all that there are; the next
+    /// call goes on where this one ended, by `turn`, and begins anew after the last.
+    pub(super) fn some(
+        &self,
+        turn: &mut usize,
+        least: usize,
+        mut visit: impl FnMut(&Arc<V>) -> bool,
+    ) {
+        let mut visited = 0;
+        for _ in 0..SHARDS {
+            let shard = &self.forward.shards()[*turn % SHARDS];
+            *turn = (*turn + 1) % SHARDS;
+            let forward = shard.read().unwrap_or_else(PoisonError::into_inner);
+            visited += forward.flows.values().filter(|opened| visit(&opened.flow)).count();
+            if visited >= least {
+                return;
+            }
+        }
+    }
+
     /// Visits every flow; shards are locked for reading one after the other.
     pub(super) fn each(&self, mut visit: impl FnMut(&F, &Arc<V>)) {
         for shard in self.forward.shards() {
@@ -378,6 +398,30 @@ mod tests {
         assert_eq!(table.expire(Time::from_millis(10), |_| false), 1);
         assert_eq!(table.len(), 0);
         table.add(2, [2], flow(10, false)).expect("there is room again");
+    }
+
+    #[test]
+    fn some_flows_at_a_time_are_all_flows_in_the_end() {
+        let table = FlowTable::<u32, Wide>::new(1000);
+        for key in 0..1000 {
+            table.add(key, [key], |reverse| Wide(reverse, true)).expect("there is room");
+        }
+        let (mut turn, mut seen) = (0, std::collections::HashSet::new());
+        for _ in 0..10 {
+            let before = seen.len();
+            table.some(&mut turn, 100, |flow| seen.insert(flow.0));
+            assert!(seen.len() >= before + 100 || seen.len() == 1000);
+            if seen.len() == 1000 {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 1000);
+        let mut all = 0;
+        table.some(&mut turn, usize::MAX, |_| {
+            all += 1;
+            true
+        });
+        assert_eq!(all, 1000, "each once, however many are asked for");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod outgoing;
 mod paths;
 mod restore;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -19,9 +20,10 @@ use std::time::Duration;
 use crate::mapping::Mappings;
 use crate::path::Hop;
 use crate::time::Time;
+use crate::wire::datagram::protocol;
 use crate::wire::{Endpoint, mss};
 
-use super::common::{Addresses, Identifications, Quotas};
+use super::common::{Addresses, Connection, Identifications, Quotas};
 use super::table::{FlowTable, Sharded, ShardedMap};
 pub use direct::OwnGateway;
 pub use flow::Flow;
@@ -128,6 +130,19 @@ impl<E: Environment> Client<E> {
             });
         }
         removed
+    }
+
+    /// The outer connections of at least `least` flows of this host that were answered, in turns; see
+    /// `FlowTable::some`. Those of served hosts are not this host's.
+    pub fn some_connections(&self, turn: &mut usize, least: usize) -> HashSet<Connection> {
+        let mut connections = HashSet::new();
+        self.flows.some(turn, least, |flow| {
+            let own = flow.wire.served.is_none() && !flow.is_direct();
+            let live = flow.lifetime.answered() && !flow.lifetime.is_over(flow.transport);
+            let (protocol, from, to) = (protocol::UDP, flow.outer(), flow.wire.hop);
+            own && live && connections.insert(Connection { protocol, from, to })
+        });
+        connections
     }
 
     /// How many flows there are, and how many there may be.

@@ -17,7 +17,8 @@ use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint, mss};
 
 use super::common::{
-    Addresses, Identifications, Quota, Quotas, Traffic, content_of, is_host, take_congestion,
+    Addresses, Connection, Identifications, Quota, Quotas, Traffic, content_of, is_host,
+    take_congestion,
 };
 use super::exports;
 use super::fate::{Fate, Front};
@@ -286,6 +287,21 @@ impl<A: Addresses> Gateway<A> {
     /// How many unanswered flows have made room for others.
     pub fn evicted(&self) -> u64 {
         self.flows.evicted()
+    }
+
+    /// At least `least` of the connections that hosts have answered, in turns; see `FlowTable::some`.
+    pub fn some_connections(&self, turn: &mut usize, least: usize) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        self.flows.some(turn, least, |flow| {
+            let LanKey { protocol, host, peer } = flow.lan;
+            let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
+            let live = flow.lifetime.answered() && !flow.lifetime.is_over(flow.transport);
+            if tracked && live {
+                connections.push(Connection { protocol, from: peer, to: host });
+            }
+            tracked && live
+        });
+        connections
     }
 
     /// Visits every flow.
