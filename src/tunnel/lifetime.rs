@@ -126,6 +126,12 @@ impl Lifetime {
         matches!(transport, Transport::Tcp(_)) && closing(self.state.load(Relaxed))
     }
 
+    /// Whether one side may still send something of it. A reset may have reached one side only.
+    pub fn may_speak(&self, transport: Transport) -> bool {
+        let state = self.state.load(Relaxed);
+        !matches!(transport, Transport::Tcp(_)) || state & RESET != 0 || !closing(state)
+    }
+
     /// The state, in a word for people.
     pub fn state(&self, transport: Transport) -> &'static str {
         let state = self.state.load(Relaxed);

@@ -138,7 +138,7 @@ impl<E: Environment> Client<E> {
         let mut connections = HashSet::new();
         self.flows.some(turn, least, |flow| {
             let own = flow.wire.served.is_none() && !flow.is_direct();
-            let live = flow.lifetime.answered() && !flow.lifetime.is_over(flow.transport);
+            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
             let (protocol, from, to) = (protocol::UDP, flow.outer(), flow.wire.hop);
             own && live && connections.insert(Connection { protocol, from, to })
         });

@@ -295,7 +295,7 @@ impl<A: Addresses> Gateway<A> {
         self.flows.some(turn, least, |flow| {
             let LanKey { protocol, host, peer } = flow.lan;
             let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
-            let live = flow.lifetime.answered() && !flow.lifetime.is_over(flow.transport);
+            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
             if tracked && live {
                 connections.push(Connection { protocol, from: peer, to: host });
             }

@@ -15,6 +15,7 @@ use super::net::*;
 const PATH: &str = "203.0.113.1:100 192.168.0.2";
 const SYN: u8 = 0x02;
 const FIN: u8 = 0x01;
+const RST: u8 = 0x04;
 const ACK: u8 = 0x10;
 
 /// A client, a gateway that lets it have 100 flows, and the mapped address of a host behind it.
@@ -89,6 +90,25 @@ fn a_closed_connection_gives_its_port_back_where_ports_are_scarce() {
     a.world.few_ports.store(true, Relaxed);
     a.client.expire(later);
     assert_eq!(owned(), 1);
+}
+
+/// After a reset that reached one side only, the other goes on sending: that belongs in the tunnel, too.
+#[test]
+fn the_kernel_is_asked_for_connections_that_may_still_speak() {
+    let bench = bench();
+    let asked = || {
+        (
+            bench.0.client.some_connections(&mut 0, 9).len(),
+            bench.1.some_connections(&mut 0, 9).len(),
+        )
+    };
+    open(&bench, 1, START).expect("there is room");
+    open(&bench, 2, START).expect("there is room");
+    assert_eq!(asked(), (2, 2));
+    exchange(&bench, 1, (FIN | ACK, FIN | ACK), START).expect("closed");
+    assert_eq!(asked(), (1, 1));
+    exchange(&bench, 2, (RST, ACK), START).expect("reset");
+    assert_eq!(asked(), (1, 1));
 }
 
 #[test]
