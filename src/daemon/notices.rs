@@ -8,11 +8,14 @@ use crate::counters::{Counter, Counters};
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// What somebody notices as a connection that fails, or stops for a moment, for no visible reason.
-const WATCHED: [Counter; 9] = [
+const WATCHED: [Counter; 12] = [
     Counter::ClientNoPort,
     Counter::ClientFlowsFull,
     Counter::ClientConflict,
     Counter::MappingsFull,
+    Counter::ProxyFull,
+    Counter::ProxyHostFull,
+    Counter::ProxyConnectionRefused,
     Counter::GatewayConflict,
     Counter::GatewayFlowsFull,
     Counter::GatewaySourceFull,

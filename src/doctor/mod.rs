@@ -3,10 +3,12 @@
 //! [`examine`] is a list of groups, one file each. A group looks at the facts and names findings,
 //! each with what to do.
 
+mod exports;
 mod facts;
 mod firewall;
 mod network;
 mod pool;
+mod ports;
 mod resolver;
 mod routes;
 mod rules;
@@ -15,7 +17,8 @@ mod service;
 mod traffic;
 
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
-pub use network::{not_forwarding, not_serving};
+pub use network::{no_outside, not_forwarding, not_serving};
+pub use ports::FIRST_FREE_PORT;
 pub use traffic::{KernelQueue, kernel_queues};
 
 use serde::Serialize;
@@ -59,22 +62,29 @@ impl Finding {
     }
 }
 
-/// What is wrong, the worst first.
+/// What is wrong, the worst first; what may follow from others after them.
 pub fn examine(facts: &Facts) -> Vec<Finding> {
     let mut findings = service::findings(facts);
     if let Ok(config) = &facts.config {
         findings.extend(rules::findings(facts, config));
         findings.extend(firewall::findings(facts, config));
         findings.extend(network::findings(facts, config));
+        if let Some(gateway) = &config.gateway {
+            findings.extend(exports::findings(facts, gateway));
+        }
         if let Some(client) = &config.client {
             findings.extend(resolver::findings(facts, client));
             findings.extend(pool::findings(facts, client.pool));
         }
+        findings.extend(ports::findings(facts, config));
         findings.extend(traffic::findings(facts, config));
     }
-    findings.sort_by_key(|finding| finding.severity);
+    findings.sort_by_key(|finding| (finding.severity, CONSEQUENCES.contains(&finding.id)));
     findings
 }
+
+/// Findings that are as likely to follow from others as to be a cause.
+const CONSEQUENCES: [&str; 2] = ["rules-missing", "daemon-absent"];
 
 #[cfg(test)]
 mod testing;
