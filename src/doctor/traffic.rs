@@ -20,7 +20,7 @@ pub fn kernel_queues(text: &str) -> impl Iterator<Item = KernelQueue> {
 }
 
 /// Counters that mean that somebody has to do something, and what.
-const TELLING: [(&str, &str); 17] = [
+const TELLING: [(&str, &str); 16] = [
     ("gateway_rules_missing", "load the rules with `nattt rules apply`"),
     ("unexpected_hook", "look for other programs' rules that queue to natttd's queue numbers"),
     ("truncated", "look for other programs that changed the queues' settings, and restart natttd"),
@@ -40,7 +40,6 @@ const TELLING: [(&str, &str); 17] = [
         "see that the servers of `upstream` under [client] answer, or those of /etc/resolv.conf if there \
          is no `upstream`",
     ),
-    ("proxy_full", "see that no resolver sends natttd what natttd asks it: write `upstream`"),
     ("dns_hold_full", "look for what asks so much (`nattt counters --explain`)"),
     ("proxy_full", "write an `upstream` that does not ask natttd, or look for what asks so much"),
     ("proxy_host_full", "look for the served host that asks so much: `RUST_LOG=debug` names it"),
