@@ -12,7 +12,7 @@ export CARGO
 # Where setup puts what cargo builds.
 export PATH="$PWD/target/tools/bin:$PATH"
 LOG=$(mktemp /tmp/nattt-log-XXXX)
-trap 'rm -f "$LOG"' EXIT
+trap 'rm -f "$LOG"*; kill -- $(jobs -p | sed "s/^/-/") 2>/dev/null' EXIT
 passed=0 failed=0 skipped=0
 
 main() {
@@ -41,21 +41,34 @@ system() {
     done
 }
 
-# Every script beside vm.sh runs as root in a kernel of its own: Debian 12's, and the newer one it offers.
+# Every script beside vm.sh runs as root in a kernel of its own: Debian 12's, and the newer one it offers. Both
+# at once: most of what runs there keeps one processor busy, or waits.
 vm() {
-    # Python is slow there: firewalld alone takes minutes.
-    vm_with "" firewalls
-    vm_with linux-image-6.12-amd64 ""
+    local newer=$LOG.newer
+    # A group of its own, so that the end of this script ends it, too.
+    set -m
+    (
+        LOG=$newer.log
+        vm_with linux-image-6.12-amd64 "firewalld iptables-rules docker"
+    ) >"$newer" 2>&1 &
+    set +m
+    vm_with "" "ufw fail2ban both-roles-own-hosts"
+    wait $!
+    cat "$newer"
+    passed=$((passed + $(grep -c '^ok ' "$newer")))
+    failed=$((failed + $(grep -c '^FAILED ' "$newer")))
+    skipped=$((skipped + $(grep -c '^skipped ' "$newer")))
 }
 
-# vm_with PACKAGE LEFT-OUT: a kernel's package, and a test. Where it is not to be had, its tests are skipped.
+# vm_with PACKAGE TESTS: a kernel's package, and which of tests/system run there: Python is slow in it, firewalld
+# and ufw take minutes. Where the kernel is not to be had, its tests are skipped.
 vm_with() {
     local name which=${1#linux-image-}
     which=${which%-amd64}
     check "vm${which:+-$which}-setup" env VM_KERNEL="$1" tests/vm/vm.sh setup
     [ "$outcome" = ok ] || return 0
-    for name in $(names tests/vm | grep -vx -e vm -e "$2"); do
-        check "vm${which:+-$which}-$name" env VM_KERNEL="$1" VM_TIMEOUT=900 VM_ENV=NATTT \
+    for name in $(names tests/vm | grep -vx vm); do
+        check "vm${which:+-$which}-$name" env VM_KERNEL="$1" VM_TIMEOUT=1500 VM_ENV="NATTT ONLY" ONLY="$2" \
             NATTT="$PWD/target/release/nattt" tests/vm/vm.sh run "tests/vm/$name.sh"
     done
 }

@@ -19,6 +19,7 @@ main() {
     tunnels
     reloads
     comes_back
+    in_iptables_language
     stopped
     hangs
     upgrade
@@ -141,6 +142,33 @@ comes_back() {
     systemctl restart nftables
     check "their rules come back, too" grep -q 'policy drop' <(nft list table ip mine)
 }
+
+# Those rules are in tables that others flush: iptables-restore, and firewalld at every start and reload.
+in_iptables_language() {
+    local before config=/etc/nattt/nattt.toml
+    before=$(pid)
+    sed -i 's/^# firewall = .*/firewall = "iptables"/' $config
+    check "a reload into iptables' language" systemctl reload nattt
+    check "loads its rules" iptables_queues_pool
+    check "which natttd means" status_says loaded
+    check "and takes nft's away" not rules_loaded
+    iptables-restore <<<$'*raw\nCOMMIT\n*mangle\nCOMMIT\n*filter\nCOMMIT\n*security\nCOMMIT'
+    check "they come back after an iptables-restore" eventually iptables_queues_pool
+    check "as a whole" eventually status_says loaded
+    systemctl restart nftables
+    check "and after a restart of nftables" eventually iptables_queues_pool
+    check "natttd is content" eventually status_says loaded
+    sed -i 's/^firewall = .*/# firewall = "nft"/' $config
+    check "a reload back" systemctl reload nattt
+    check "loads nft's rules" rules_loaded
+    check "which natttd means, too" status_says loaded
+    check "and leaves none of iptables'" not grep NATTT <(iptables-save; ip6tables-save)
+    check "in the same process" [ "$(pid)" = "$before" ]
+    # With the empty tables that iptables leaves.
+    systemctl restart nftables
+    check "and the rules come back as before" eventually status_says loaded
+}
+iptables_queues_pool() { iptables -t raw -S OUTPUT | grep -q NATTT && iptables -t raw -S NATTT-OUTPUT | grep -q 'd 127.64.0.0/10'; }
 
 stopped() {
     check "systemctl stop nattt" systemctl stop nattt

@@ -111,14 +111,71 @@ firewall_cmd() {
     on "$1" env DBUS_SYSTEM_BUS_ADDRESS="unix:path=$RUN/$1-firewalld/bus" firewall-cmd "${@:2}"
 }
 
+# firewalld_reloads NODE --reload|--complete-reload. An emulated machine under load takes longer than the 25 s
+# after which D-Bus gives up waiting.
+firewalld_reloads() {
+    local said
+    said=$(firewall_cmd "$@" 2>&1) || [[ "$said" == *'Did not receive a reply'* ]] || fail "firewall-cmd $2 on $1: $said"
+    wait_for 30 "firewalld on $1" firewall_cmd "$1" --state
+}
+
 # ---- docker --------------------------------------------------------------------------------------
+
+# With DOCKER=replayed there is no dockerd, which takes minutes to start where a machine is emulated: its rules
+# are those that t-docker has seen it load, and a host has the container's place.
+DOCKER_RULES=$TESTS/system/docker.rules
+replayed() { [ "${DOCKER:-}" = replayed ]; }
 
 # docker_on NODE: starts dockerd, or starts it again.
 docker_on() {
     local state=$RUN/$1-docker
+    if replayed; then
+        hub "$1" docker0 172.17.0.1/16
+        on "$1" sysctl -qw net.ipv4.ip_forward=1
+        on "$1" iptables-restore <"$DOCKER_RULES"
+        return
+    fi
     mkdir -p "$state"
     start "$1" dockerd unshare -m "$TESTS/system/peers/dockerd.sh" "$state"
     wait_for 60 "dockerd on $1" docker_cmd "$1" info
+}
+
+# container NODE: answers port 80, published as 8080, and port 81, which is not. Programs are the host's.
+container() {
+    local port serve='/bin/busybox httpd -p 81 -h /www; exec /bin/busybox httpd -f -p 80 -h /www'
+    mkdir -p "$RUN/$1-image/bin" "$RUN/$1-image/www"
+    echo "This is a container of $1." >"$RUN/$1-image/www/index.html"
+    if replayed; then
+        host "$1-web" 172.17.0.2/16 172.17.0.1 "$1" docker0
+        for port in 80 81; do
+            start "$1-web" "port-$port" busybox httpd -f -p "$port" -h "$RUN/$1-image/www"
+        done
+        wait_for 20 "the host in the container's place on $1" fetch "$1" 172.17.0.2/
+        return
+    fi
+    cp "$(command -v busybox)" "$RUN/$1-image/bin/"
+    tar -C "$RUN/$1-image" -c . | docker_cmd "$1" import - box >/dev/null
+    docker_cmd "$1" run -d --restart always --stop-timeout 0 -p 8080:80 --name web \
+        -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro box /bin/busybox sh -c "$serve" >/dev/null
+    wait_for 20 "the container on $1" fetch "$1" 127.0.0.1:8080/
+}
+
+# contained NODE URL: an HTTP GET by curl in the container.
+contained() {
+    if replayed; then
+        fetch "$1-web" "$2"
+    else
+        docker_cmd "$1" exec web /usr/bin/curl -sS --max-time "${PATIENCE:-20}" "http://$2"
+    fi
+}
+
+# docker_rules_are_known NODE: dockerd and its container have loaded what is replayed elsewhere. WRITE=1 records it.
+docker_rules_are_known() {
+    local rules
+    ! replayed || return 0
+    rules=$(on "$1" iptables-save | sed '/^#/d; s/\[[0-9]*:[0-9]*\]/[0:0]/')
+    [ -z "${WRITE:-}" ] || echo "$rules" >"$DOCKER_RULES"
+    same "$(cat "$DOCKER_RULES")" "$rules" "dockerd's rules (WRITE=1 records them anew)"
 }
 
 # docker_off NODE: stops it. `unshare` itself ignores the signal.

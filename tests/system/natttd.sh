@@ -55,6 +55,24 @@ rules() {
     on "$1" "$BIN/nattt" rules "$2" --config "$RUN/$1.toml" --flavour "$FLAVOUR"
 }
 
+# configure NODE SED-SCRIPT: changes its file.
+configure() {
+    sed -i "$2" "$RUN/$1.toml"
+}
+
+# reload NODE: `nattt reload`.
+reload() {
+    on "$1" "$BIN/nattt" --socket "$RUN/$1.sock" reload --config "$RUN/$1.toml"
+}
+
+# changed NODE SED-SCRIPT: the changed file is in effect, with its rules, in the same process.
+changed() {
+    configure "$@"
+    matches 'is in effect' "$(reload "$1")" "nattt reload on $1"
+    same loaded "$(control "$1" status --json | jq -r .rules.state)" "rules on $1 with $2"
+    same "${PID[$1-natttd]}" "$(control "$1" status --json | jq .pid)" "process on $1"
+}
+
 # control NODE status|mappings|flows|counters [--json]: asks the daemon on NODE.
 control() {
     on "$1" "$BIN/nattt" --socket "$RUN/$1.sock" "${@:2}"
@@ -78,10 +96,17 @@ lookup() {
     on "$1" dig +short +tries=1 +time=5 "$2" A
 }
 
+has_address() { [ -n "$(lookup "$1" "$2")" ]; }
+
 # mapped NODE NAME: the same, and it must be an address of the default pool, or of 198.18.0.0/15.
 mapped() {
     local address
     address=$(lookup "$1" "$2" | tail -n 1)
+    # natttd lets a reply go after a second, which the first one may exceed where a machine is emulated.
+    if [ -z "$address" ] && [ -n "${SLOW:-}" ]; then
+        wait_for 5 "an address of $2 at $1" has_address "$1" "$2"
+        address=$(lookup "$1" "$2" | tail -n 1)
+    fi
     matches '^(127\.(6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])|198\.1[89])\.' "$address" "address of $2 at $1"
     echo "$address"
 }

@@ -22,6 +22,7 @@ nattt_client A
 
 # Connections outlive a kill, though the mapped address is as new as they are. B speaks next.
 for name in G C; do
+    wait_for 10 "a mapped address at $name" mapped "$name" b.example
     start "$name" talk "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 3 two' three
 done
 for client in "G 192.168.7.2" "C 192.168.0.3"; do

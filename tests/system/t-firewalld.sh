@@ -16,7 +16,7 @@ firewall_cmd Y -q --permanent --new-policy out
 firewall_cmd Y -q --permanent --policy=out --add-ingress-zone=internal
 firewall_cmd Y -q --permanent --policy=out --add-egress-zone=external
 firewall_cmd Y -q --permanent --policy=out --set-target=ACCEPT
-firewall_cmd Y -q --reload
+firewalld_reloads Y --reload
 firewalld_on A
 guards "before NATTT"
 nattt_gateway Y
@@ -25,13 +25,13 @@ nattt_client A
 tunnel_is_dropped "before firewalld was told"
 advice Y 'firewalld-policy.xml.*/etc/firewalld/policies/nattt.xml.*firewall-cmd --reload'
 cp "$PACKAGING/firewall/firewalld-policy.xml" "$RUN/Y-firewalld/policies/nattt.xml"
-firewall_cmd Y -q --reload
+firewalld_reloads Y --reload
 repaired Y
 content Y
 same "This is B." "$(fetch A b.example/)" "the page with the policy alone"
 same "This is B." "$(fetch W 192.168.0.2/)" "B without a tunnel, which the policy alone lets in"
 cp "$PACKAGING/firewall/firewalld-direct.xml" "$RUN/Y-firewalld/direct.xml"
-firewall_cmd Y -q --reload
+firewalld_reloads Y --reload
 for node in A Y; do repaired $node; done
 content Y
 holds_as_gateway "after a reload"
@@ -41,8 +41,8 @@ for node in A Y; do firewalld_on $node; done
 for node in A Y; do repaired $node; done
 holds_as_gateway "after a restart: firewalld came last"
 refused "A's own page" fetch W 198.51.100.10/ --max-time "$SHORT"
-firewall_cmd A -q --complete-reload
-firewall_cmd Y -q --complete-reload
+firewalld_reloads A --complete-reload
+firewalld_reloads Y --complete-reload
 for node in A Y; do repaired $node; done
 holds_as_gateway "after a complete reload"
 content A

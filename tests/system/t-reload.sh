@@ -6,24 +6,6 @@
 #   A 198.51.100.10 --- R --- Y 203.0.113.1 | 192.168.0.1 --- B 192.168.0.2, C 192.168.0.3
 . "$(dirname "$0")/lib.sh"
 
-# configure NODE SED-SCRIPT: changes its file.
-configure() {
-    sed -i "$2" "$RUN/$1.toml"
-}
-
-# reload NODE: `nattt reload`.
-reload() {
-    on "$1" "$BIN/nattt" --socket "$RUN/$1.sock" reload --config "$RUN/$1.toml"
-}
-
-# changed NODE SED-SCRIPT: the changed file is in effect, with its rules, in the same process.
-changed() {
-    configure "$@"
-    matches 'is in effect' "$(reload "$1")" "nattt reload on $1"
-    same loaded "$(control "$1" status --json | jq -r .rules.state)" "rules on $1 with $2"
-    same "${PID[$1-natttd]}" "$(control "$1" status --json | jq .pid)" "process on $1"
-}
-
 # hang_up NODE...: SIGHUP.
 hang_up() {
     kill -HUP "${PID[$1-natttd]}"

@@ -62,6 +62,37 @@ refused "TCP to an unmapped address" fetch A 127.65.43.21/
 same 7 "$STATUS" "curl's exit status for an unmapped address"
 step "an unmapped address fails at once"
 serve A
+
+# The other language and back, while a connection goes on and the page is asked for all the time.
+loaded() { # NODE: whether nft's table is there, and how many of iptables' chains
+    echo "$(on "$1" nft list tables | grep -cx 'table inet nattt') $(on "$1" iptables-save | grep -c '^:NATTT-')"
+}
+answers() { grep -c '^B saw' "$(log A talk)"; }
+goes_on() { (($(answers) > $1)); }
+lines=()
+for number in {1..2000}; do lines+=("$number" 'quiet 0.5'); done
+start A talk "$PYTHON" "$PEERS/talk.py" --timeout 120 "$address" 7 "${lines[@]}"
+start A asks bash -c 'while :; do curl -sS --max-time 10 "http://$0/"; done' "$address"
+wait_for 10 "a connection" goes_on 0
+for flavour in iptables nft; do
+    for node in A Y; do
+        changed $node "s/^firewall = .*/firewall = \"$flavour\"/"
+        case $flavour in
+            iptables) matches '^0 [1-9]' "$(loaded $node)" "what is loaded on $node" ;;
+            nft) same "1 0" "$(loaded $node)" "what is loaded on $node" ;;
+        esac
+    done
+    same "This is B." "$(fetch A b.example/)" "the page with $flavour"
+    matches '^B saw 198\.51\.100\.10:[0-9]+: hello$' "$(ask A b.example 7 hello --timeout 60)" "UDP with $flavour"
+    wait_for 10 "the connection to go on with $flavour" goes_on "$(answers)"
+done
+stop A talk
+stop A asks
+same 1 "$(grep -o '198\.51\.100\.10:[0-9]*' "$(log A talk)" | sort -u | wc -l)" "ports of the connection"
+matches 'This is B\.' "$(cat "$(log A asks)")" "pages meanwhile"
+refused "A's own page" grep 'This is A' "$(log A asks)"
+step "a reload into iptables' language and back"
+
 on A nft flush ruleset
 wait_for 10 "natttd to notice" state missing
 refused "TCP to the mapped address without rules" fetch A "$address/"
