@@ -66,6 +66,10 @@ impl Environment for World {
     fn reserve(&self, _: PortKind, preferred: u16) -> Option<Reserved> {
         Some(Reserved(preferred))
     }
+
+    fn ports_are_scarce(&self) -> bool {
+        false
+    }
 }
 
 /// The four packets of one question and its answer, with the roles that know their flow.

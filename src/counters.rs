@@ -79,6 +79,8 @@ counters! {
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."
     FlowsRerouted "flows_rerouted" "Unanswered flows that went on through another path of their name."
+    // Connection tracking.
+    ConnectionsTurned "connections_turned" "Connections that the kernel's connection tracking forgot (`conntrack -F`?) and then took for ones that the other side opens, so that packets went past the tunnel; set right."
     // DNS.
     DnsPassed "dns_passed" "DNS replies passed on as they came, at once."
     DnsHeld "dns_held" "DNS replies that waited for the NAT record of their name, or for what emulates it."

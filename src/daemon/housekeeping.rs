@@ -14,6 +14,7 @@ use crate::os::network::Network;
 use crate::os::sets::{Contents, Sets};
 use crate::tunnel::Client;
 
+use super::connections::Connections;
 use super::guard::Guard;
 use super::notices::Notices;
 use super::pulse::Watchdog;
@@ -33,6 +34,7 @@ const CHECK_BAD_RULES: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 pub(super) struct Housekeeping {
+    pub(super) connections: Connections,
     pub(super) roles: Arc<Roles>,
     pub(super) network: Network,
     pub(super) guard: Arc<Guard>,
@@ -67,7 +69,7 @@ struct Progress {
 
 impl Housekeeping {
     /// Goes on until a stop is requested.
-    pub(super) fn run(&self, saving: Option<SavePlan>) -> Result<(), Error> {
+    pub(super) fn run(mut self, saving: Option<SavePlan>) -> Result<(), Error> {
         let mut progress =
             Progress { saving, notices: Notices::since(&self.counters), ..Progress::default() };
         while !self.stop.requested() {
@@ -81,6 +83,7 @@ impl Housekeeping {
             if uptime.saturating_sub(progress.ticked) >= Duration::from_secs(1) {
                 progress.ticked = uptime;
                 self.tick(&mut progress);
+                self.connections.look();
                 self.watchdog.feed();
             }
         }

@@ -20,6 +20,7 @@
 //! (`change`).
 
 mod change;
+mod connections;
 mod dns;
 mod drops;
 mod error;
@@ -68,6 +69,7 @@ use crate::os::ports::Ports;
 use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
 
+use connections::Connections;
 use guard::Guard;
 use held::{Held, Replies};
 use housekeeping::Housekeeping;
@@ -317,7 +319,10 @@ impl Shared {
     fn housekeeping(&self, config: &Config) -> Result<Housekeeping, Error> {
         let Self { roles, network, guard, lasting, stop, pulses, .. } = self.clone();
         let Lasting { counters, clock, .. } = lasting;
+        let connections =
+            Connections::new(Arc::clone(&roles), Arc::clone(&counters), config.mark.bit());
         Ok(Housekeeping {
+            connections,
             roles,
             network,
             guard,
@@ -462,19 +467,24 @@ fn join(threads: Vec<Thread>) -> Result<(), Error> {
     result
 }
 
-/// Most outer ports of this host's own, a descriptor each.
+/// Most outer ports of this host's own, a descriptor each: no more than leave natttd what it needs itself.
 fn max_ports(config: &Config) -> usize {
-    config.client.as_ref().map_or(0, |client| client.max_ports)
+    let Some(client) = &config.client else { return 0 };
+    let allowed = limits::raise_descriptors();
+    let others = OTHER_DESCRIPTORS + if client.listen.is_empty() { 0 } else { proxy::DESCRIPTORS };
+    let ports = limits::room_for(client.max_ports, allowed, others);
+    if ports < client.max_ports {
+        warn!(
+            "only {allowed} descriptors are allowed, so there will be {ports} outer ports at most, though \
+             `max_ports` is {}; allow {} (`LimitNOFILE`, `ulimit -n`) for all",
+            client.max_ports,
+            client.max_ports as u64 + others
+        );
+    }
+    ports
 }
 
 fn network(config: &Config, ports: Ports) -> Result<Network, Error> {
-    let cap = max_ports(config);
-    let proxy = config.client.as_ref().filter(|client| !client.listen.is_empty());
-    let others = OTHER_DESCRIPTORS + proxy.map_or(0, |_| proxy::DESCRIPTORS);
-    let allowed = limits::raise_descriptors();
-    if allowed < cap as u64 + others {
-        warn!("only {allowed} descriptors are allowed, `max_ports` asks for {cap} ports");
-    }
     let (client, gateway) = (config.client.as_ref(), config.gateway.as_ref());
     let interfaces = Interfaces {
         outside: gateway.map(|gateway| gateway.outside.clone()).unwrap_or_default(),

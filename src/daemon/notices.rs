@@ -7,8 +7,8 @@ use crate::counters::{Counter, Counters};
 /// A counter that keeps growing is told of this often.
 const INTERVAL: Duration = Duration::from_secs(60);
 
-/// Refusals that somebody notices as a connection that fails for no visible reason.
-const WATCHED: [Counter; 11] = [
+/// What somebody notices as a connection that fails, or stops for a moment, for no visible reason.
+const WATCHED: [Counter; 12] = [
     Counter::ClientNoPort,
     Counter::ClientFlowsFull,
     Counter::ClientConflict,
@@ -20,6 +20,7 @@ const WATCHED: [Counter; 11] = [
     Counter::GatewayFlowsFull,
     Counter::GatewaySourceFull,
     Counter::GatewayRulesMissing,
+    Counter::ConnectionsTurned,
 ];
 
 /// What was told of each.

@@ -3,6 +3,7 @@
 mod addresses;
 pub mod clock;
 pub mod configuration;
+pub mod conntrack;
 pub mod control;
 pub mod cttimeout;
 pub mod dnsqueue;

@@ -94,9 +94,13 @@ impl Request {
         kind: u16,
         attributes: impl Iterator<Item = (u16, &'v [u8])>,
     ) -> Self {
-        let inner = Self(Vec::new());
-        let inner = attributes.fold(inner, |all, (kind, value)| all.attribute(kind, value));
-        self.attribute(kind | NLA_F_NESTED, &inner.0)
+        self.attribute(kind | NLA_F_NESTED, &Self::attributes(attributes))
+    }
+
+    /// Attributes on their own, as the value of one that holds them.
+    pub(super) fn attributes<'v>(attributes: impl IntoIterator<Item = (u16, &'v [u8])>) -> Vec<u8> {
+        let all = Self(Vec::new());
+        attributes.into_iter().fold(all, |all, (kind, value)| all.attribute(kind, value)).0
     }
 
     fn aligned(mut self) -> Self {
@@ -113,6 +117,24 @@ impl Request {
             let received = socket.receive(&mut buffer)?;
             if let Some(errno) = answer(&buffer[..received]) {
                 return if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-errno)) };
+            }
+        }
+    }
+
+    /// Sends it on this socket, which nothing else uses meanwhile, and returns the bodies of the messages
+    /// that come before the kernel's "done".
+    pub(super) fn ask(self, socket: &Socket) -> io::Result<Vec<Vec<u8>>> {
+        socket.0.send(&self.finished())?;
+        let mut bodies = Vec::new();
+        let mut buffer = vec![0; 8192];
+        loop {
+            let received = socket.receive(&mut buffer)?;
+            for Message { kind, body, .. } in messages(&buffer[..received]) {
+                match (kind, body.first_chunk()) {
+                    (NLMSG_ERROR, Some([0, 0, 0, 0])) => return Ok(bodies),
+                    (NLMSG_ERROR, _) => return Err(error_of(body)),
+                    _ => bodies.push(body.to_vec()),
+                }
             }
         }
     }

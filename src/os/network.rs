@@ -134,6 +134,10 @@ impl Environment for Network {
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Port> {
         self.ports.reserve(kind, preferred)
     }
+
+    fn ports_are_scarce(&self) -> bool {
+        self.ports.are_scarce()
+    }
 }
 
 /// Every IPv4 address of this host: its interface, and the address with the length of its prefix.

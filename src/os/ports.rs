@@ -71,6 +71,12 @@ impl Ports {
         (self.store.used.load(Relaxed), self.cap)
     }
 
+    /// Whether less than a quarter is left.
+    pub fn are_scarce(&self) -> bool {
+        let (used, cap) = self.usage();
+        used > cap / 4 * 3
+    }
+
     /// Reserves the preferred port (0: any), or another one if it is taken.
     pub fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Port> {
         let Store { used, .. } = &*self.store;

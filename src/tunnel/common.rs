@@ -9,7 +9,7 @@ use crate::wire::outer::{self, Content};
 use crate::wire::{Datagram, Endpoint};
 
 use super::fate::Front;
-use super::table::{Sharded, ShardedMap};
+use super::table::{Sharded, ShardedMap, is_scarce};
 
 /// The host's own addresses.
 pub trait Addresses: Send + Sync {
@@ -20,6 +20,17 @@ pub trait Addresses: Send + Sync {
     /// Whether the address belongs to a network of this interface (its index), whose clients are
     /// served as well as those outside.
     fn is_hairpin(&self, interface: u32, addr: Ipv4Addr) -> bool;
+}
+
+/// A connection as the kernel's connection tracking has to know it: `from` is who opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection {
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Source of its first packet.
+    pub from: Endpoint,
+    /// Destination of its first packet.
+    pub to: Endpoint,
 }
 
 /// Packets and octets of one direction of a flow, inner headers included.
@@ -92,7 +103,10 @@ pub(super) struct Quotas {
 }
 
 /// One of the flows that a host may have.
-pub(super) struct Quota(Arc<AtomicU32>);
+pub(super) struct Quota {
+    taken: Arc<AtomicU32>,
+    most: u32,
+}
 
 impl Quotas {
     pub(super) fn new(most: u32) -> Self {
@@ -101,7 +115,7 @@ impl Quotas {
 
     pub(super) fn take(&self, host: Ipv4Addr) -> Option<Quota> {
         let count = Arc::clone(self.hosts.write(&host).entry(host).or_default());
-        let quota = Quota(Arc::clone(&count));
+        let quota = Quota { taken: Arc::clone(&count), most: self.most };
         (count.fetch_add(1, Relaxed) < self.most).then_some(quota)
     }
 
@@ -115,9 +129,16 @@ impl Quotas {
     }
 }
 
+impl Quota {
+    /// Whether the host has few left.
+    pub(super) fn is_scarce(&self) -> bool {
+        is_scarce(self.taken.load(Relaxed) as usize, self.most as usize)
+    }
+}
+
 impl Drop for Quota {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.taken.fetch_sub(1, Relaxed);
     }
 }
 

@@ -22,6 +22,12 @@ pub const UDP_UNANSWERED: Duration = Duration::from_secs(2 * 60);
 pub const OTHER: Duration = Duration::from_secs(110);
 /// The same, not answered: Linux remembers UDP-Lite and GRE for 30 s.
 pub const OTHER_UNANSWERED: Duration = Duration::from_secs(25);
+/// Where room is scarce, a TCP connection that is over: long enough for a last segment that was lost.
+pub const SCARCE_OVER: Duration = Duration::from_secs(2);
+/// Where room is scarce, what nobody has answered: its first packet has been sent again a few times.
+pub const SCARCE_UNANSWERED: Duration = Duration::from_secs(30);
+/// Where room is scarce, UDP: the least that RFC 4787 REQ-5 allows.
+pub const SCARCE_UDP: Duration = UDP_UNANSWERED;
 /// ICMP queries: 60 s (RFC 5508 REQ-2).
 pub const ICMP_QUERY: Duration = Duration::from_secs(60);
 
@@ -100,6 +106,30 @@ impl Lifetime {
     /// When it ends if nothing more is seen.
     pub fn expires(&self, transport: Transport) -> Time {
         self.last_used() + timeout(self.state.load(Relaxed), transport)
+    }
+
+    /// When it ends where room is scarce: what is over, or has never been answered, makes room for what
+    /// begins. A connection that stands ends no sooner.
+    pub fn expires_if_scarce(&self, transport: Transport) -> Time {
+        let state = self.state.load(Relaxed);
+        let scarce = match transport {
+            Transport::Tcp(_) if closing(state) => SCARCE_OVER,
+            _ if state & ANSWERED == 0 => SCARCE_UNANSWERED,
+            Transport::Udp => SCARCE_UDP,
+            _ => return self.expires(transport),
+        };
+        self.last_used() + scarce.min(timeout(state, transport))
+    }
+
+    /// Whether it is a TCP connection that both sides have ended, or one of them has reset.
+    pub fn is_over(&self, transport: Transport) -> bool {
+        matches!(transport, Transport::Tcp(_)) && closing(self.state.load(Relaxed))
+    }
+
+    /// Whether one side may still send something of it. A reset may have reached one side only.
+    pub fn may_speak(&self, transport: Transport) -> bool {
+        let state = self.state.load(Relaxed);
+        !matches!(transport, Transport::Tcp(_)) || state & RESET != 0 || !closing(state)
     }
 
     /// The state, in a word for people.
@@ -182,6 +212,26 @@ mod tests {
         let reset = [&opened[..], &[(RST, Reverse)]].concat();
         assert_eq!(tcp(&reset), TCP_TRANSITORY);
         assert_eq!(tcp(&[&reset[..], &opened[..]].concat()), TCP_ESTABLISHED);
+    }
+
+    #[test]
+    fn what_is_over_or_unanswered_makes_room() {
+        let scarce = |transport, packets: &[(Transport, Direction)]| {
+            let lifetime = Lifetime::new(START);
+            packets.iter().for_each(|&(packet, way)| lifetime.note(packet, way, START));
+            lifetime.expires_if_scarce(transport).since(START)
+        };
+        let tcp = |flags| Transport::Tcp(flags);
+        let opened = [(tcp(SYN), Forward), (tcp(SYN | ACK), Reverse), (tcp(ACK), Forward)];
+        let closed = [&opened[..], &[(tcp(FIN), Forward), (tcp(FIN), Reverse)]].concat();
+        assert_eq!(scarce(tcp(0), &opened[..1]), SCARCE_UNANSWERED);
+        assert_eq!(scarce(tcp(0), &opened), TCP_ESTABLISHED);
+        assert_eq!(scarce(tcp(0), &closed), SCARCE_OVER);
+        assert_eq!(scarce(tcp(0), &[&closed[..], &opened[..]].concat()), TCP_ESTABLISHED);
+        assert_eq!(scarce(Transport::Udp, &[]), SCARCE_UNANSWERED);
+        assert_eq!(scarce(Transport::Udp, &[(Transport::Udp, Reverse)]), SCARCE_UDP);
+        assert_eq!(scarce(Transport::Other, &[]), OTHER_UNANSWERED);
+        assert_eq!(scarce(Transport::Other, &[(Transport::Other, Reverse)]), OTHER);
     }
 
     #[test]

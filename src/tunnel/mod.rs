@@ -13,7 +13,7 @@ mod table;
 mod tests;
 
 pub use client::{Client, Environment, Lease, Origin, OuterPort, PortKind};
-pub use common::{Addresses, Traffic};
+pub use common::{Addresses, Connection, Traffic};
 pub use fate::{Fate, Front};
 pub use gateway::Gateway;
 pub use saved::{NoFlow, Saved, SavedClient, SavedGateway, SavedLife};

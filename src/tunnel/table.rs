@@ -17,6 +17,11 @@ const EVICTION_STEPS: usize = 256;
 /// How many new flows are remembered until somebody looks.
 const MAX_FRESH: usize = 65_536;
 
+/// Whether so few places are left that what is over must make room: less than a quarter.
+pub(super) fn is_scarce(used: usize, cap: usize) -> bool {
+    used > cap / 4 * 3
+}
+
 /// What a table must know of its flows.
 pub(super) trait Entry {
     /// Key for the packets that come back.
@@ -24,6 +29,8 @@ pub(super) trait Entry {
 
     fn reverse_key(&self) -> Self::Reverse;
     fn expires(&self) -> Time;
+    /// When it ends where room is scarce; no later than it ends anyway.
+    fn expires_if_scarce(&self) -> Time;
     fn answered(&self) -> bool;
 }
 
@@ -251,19 +258,25 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         self.unlink(&mut self.forward.write(key), key);
     }
 
-    /// Removes what has expired and returns how many flows that were. Writers are kept out of a
-    /// shard only while there is something to remove.
-    pub(super) fn expire(&self, now: Time) -> usize {
-        self.forward.shards().iter().map(|shard| self.expire_shard(shard, now)).sum()
+    /// Removes what has expired and returns how many flows that were. `scarce`: whether something besides
+    /// the table has little room for others like this. Writers are kept out of a shard only while there is
+    /// something to remove.
+    pub(super) fn expire(&self, now: Time, scarce: impl Fn(&V) -> bool) -> usize {
+        let full = is_scarce(self.len(), self.cap);
+        let due = |flow: &V| match full || scarce(flow) {
+            true => flow.expires_if_scarce() <= now,
+            false => flow.expires() <= now,
+        };
+        self.forward.shards().iter().map(|shard| self.expire_shard(shard, &due)).sum()
     }
 
-    fn expire_shard(&self, shard: &RwLock<Forward<F, V>>, now: Time) -> usize {
+    fn expire_shard(&self, shard: &RwLock<Forward<F, V>>, is_due: &impl Fn(&V) -> bool) -> usize {
         let due: Vec<F> = shard
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .flows
             .iter()
-            .filter(|(_, opened)| opened.flow.expires() <= now)
+            .filter(|(_, opened)| is_due(&opened.flow))
             .map(|(key, _)| *key)
             .collect();
         if due.is_empty() {
@@ -273,13 +286,33 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         let mut removed = 0;
         for key in due {
             // A packet may have come in between.
-            if forward.flows.get(&key).is_some_and(|opened| opened.flow.expires() <= now) {
+            if forward.flows.get(&key).is_some_and(|opened| is_due(&opened.flow)) {
                 self.unlink(&mut forward, &key);
                 removed += 1;
             }
         }
         forward.forget_the_gone();
         removed
+    }
+
+    /// Visits flows until `visit` has returned true for at least `least`, or for all that there are; the next
+    /// call goes on where this one ended, by `turn`, and begins anew after the last.
+    pub(super) fn some(
+        &self,
+        turn: &mut usize,
+        least: usize,
+        mut visit: impl FnMut(&Arc<V>) -> bool,
+    ) {
+        let mut visited = 0;
+        for _ in 0..SHARDS {
+            let shard = &self.forward.shards()[*turn % SHARDS];
+            *turn = (*turn + 1) % SHARDS;
+            let forward = shard.read().unwrap_or_else(PoisonError::into_inner);
+            visited += forward.flows.values().filter(|opened| visit(&opened.flow)).count();
+            if visited >= least {
+                return;
+            }
+        }
     }
 
     /// Visits every flow; shards are locked for reading one after the other.
@@ -344,6 +377,9 @@ mod tests {
         fn expires(&self) -> Time {
             self.expires
         }
+        fn expires_if_scarce(&self) -> Time {
+            self.expires
+        }
         fn answered(&self) -> bool {
             self.answered
         }
@@ -359,9 +395,33 @@ mod tests {
         table.add(1, [1], flow(10, true)).expect("there is room");
         assert_eq!(table.add(1, [2], flow(10, true)).expect("the same flow").reverse, 1);
         assert!(matches!(table.add(2, [2], flow(10, false)), Err(Refusal::Full)));
-        assert_eq!(table.expire(Time::from_millis(10)), 1);
+        assert_eq!(table.expire(Time::from_millis(10), |_| false), 1);
         assert_eq!(table.len(), 0);
         table.add(2, [2], flow(10, false)).expect("there is room again");
+    }
+
+    #[test]
+    fn some_flows_at_a_time_are_all_flows_in_the_end() {
+        let table = FlowTable::<u32, Wide>::new(1000);
+        for key in 0..1000 {
+            table.add(key, [key], |reverse| Wide(reverse, true)).expect("there is room");
+        }
+        let (mut turn, mut seen) = (0, std::collections::HashSet::new());
+        for _ in 0..10 {
+            let before = seen.len();
+            table.some(&mut turn, 100, |flow| seen.insert(flow.0));
+            assert!(seen.len() >= before + 100 || seen.len() == 1000);
+            if seen.len() == 1000 {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 1000);
+        let mut all = 0;
+        table.some(&mut turn, usize::MAX, |_| {
+            all += 1;
+            true
+        });
+        assert_eq!(all, 1000, "each once, however many are asked for");
     }
 
     #[test]
@@ -382,6 +442,9 @@ mod tests {
         }
         fn expires(&self) -> Time {
             Time::from_millis(self.0.into())
+        }
+        fn expires_if_scarce(&self) -> Time {
+            self.expires()
         }
         fn answered(&self) -> bool {
             self.1
@@ -423,7 +486,7 @@ mod tests {
         for key in 0..100_000 {
             table.add(key, [key], |reverse| Wide(reverse, false)).expect("there is room");
             if key % 1000 == 999 {
-                table.expire(Time::from_millis(key.into()));
+                table.expire(Time::from_millis(key.into()), |_| false);
             }
         }
         let kept: usize =
@@ -444,7 +507,7 @@ mod tests {
         for key in 2..10_000 {
             table.add(key, [key], |reverse| Wide(reverse, false)).expect("there is room");
         }
-        table.expire(Time::from_millis(10_000));
+        table.expire(Time::from_millis(10_000), |_| false);
         assert_eq!(table.len(), 1);
         assert!(table.noted() <= 2, "{} keys for {} flow", table.noted(), table.len());
     }
@@ -475,7 +538,7 @@ mod tests {
             for (now, (key, reverse, life, expire)) in steps.into_iter().enumerate() {
                 let now = now as u64;
                 if expire {
-                    table.expire(Time::from_millis(now));
+                    table.expire(Time::from_millis(now), |_| false);
                     model.retain(|_, (_, expires)| *expires > now);
                 } else if table.add(key, [reverse], flow(now + life, true)).is_ok() {
                     model.entry(key).or_insert((reverse, now + life));

@@ -37,6 +37,16 @@ pub(crate) fn tcp_syn(src: Endpoint, dst: Endpoint, options: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// A TCP segment without data that has these flags (RFC 9293 §3.1; only FIN, SYN, RST and ACK).
+pub(crate) fn tcp(src: Endpoint, dst: Endpoint, flags: u8) -> Vec<u8> {
+    let mut header = etherparse::TcpHeader::new(src.port, dst.port, 7, 1024);
+    (header.fin, header.syn) = (flags & 0x01 != 0, flags & 0x02 != 0);
+    (header.rst, header.ack) = (flags & 0x04 != 0, flags & 0x10 != 0);
+    let mut packet = Vec::new();
+    ipv4(src, dst).tcp_header(header).write(&mut packet, b"").expect("a Vec takes it");
+    packet
+}
+
 pub(crate) fn echo(src: Endpoint, dst: Endpoint, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::new();
     ipv4(src, dst).icmpv4_echo_request(src.port, 1).write(&mut packet, payload).expect("a Vec");

@@ -1,6 +1,10 @@
 #!/bin/bash
-# When somebody empties the client's conntrack table, the next keepalive marks the outer connection
-# again: late answers arrive although the application says nothing meanwhile.
+# Somebody empties a conntrack table. On the client the next keepalive marks the outer connection again:
+# late answers arrive although the application says nothing meanwhile. Where the far side speaks first, on the
+# client or on the gateway, the kernel takes it for the one that opens the connection; natttd sets that right.
+#
+#   A 198.51.100.10 (firewall) --------+
+#   A1 --- X 198.51.100.20 (NAT) ------+--- R --- Y 203.0.113.1 --- B
 . "$(dirname "$0")/lib.sh"
 type conntrack >/dev/null || skip "no conntrack"
 
@@ -9,8 +13,27 @@ marked() {
     on A conntrack -L -p udp --orig-port-dst 100 2>/dev/null | grep -v 'mark=0 '
 }
 
-fig1
+# turned NODE: natttd there has set connections right.
+turned() { (($(counter "$1" connections_turned) > 0)); }
+
+# forgotten NODE: A1 waits for what B says after 3 s; by then NODE has forgotten the connection.
+forgotten() {
+    start A1 talk "$PYTHON" "$PEERS/talk.py" b.example 7 "delay 3 $1"
+    wait_for 10 "the line at B" grep -q "delay 3 $1" "$(log B server)"
+    on "$1" conntrack -F 2>/dev/null
+    wait_for 20 "natttd on $1 to set the connection right" turned "$1"
+    wait "${PID[A1-talk]}" || fail "the connection that $1 forgot: $(cat "$(log A1 talk)")"
+    unset "PID[A1-talk]"
+    matches "delay 3 $1" "$(cat "$(log A1 talk)")" "what B said"
+}
+
+fig2
 nattt_gateway Y
+nattt_client A1
+forgotten Y
+forgotten A1
+same 1 "$(grep -c 'counter connections_turned' "$(log Y natttd)")" "lines about it in Y's log"
+
 client_config A
 echo 'keepalive_s = 1' >>"$RUN/A.toml"
 start_natttd A

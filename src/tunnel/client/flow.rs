@@ -78,7 +78,7 @@ pub struct Flow<L> {
     pub(super) received: Traffic,
     pub(super) mapping: Arc<Mapping>,
     /// A served host's share.
-    pub(super) _quota: Option<Quota>,
+    pub(super) quota: Option<Quota>,
 }
 
 impl PortKey {
@@ -115,6 +115,11 @@ impl WireKey {
 }
 
 impl<L> Flow<L> {
+    /// Whether its host, or if `no_ports` this one, has little room for others.
+    pub(super) fn has_little_room(&self, no_ports: bool) -> bool {
+        self.quota.as_ref().map_or(no_ports, Quota::is_scarce)
+    }
+
     /// Protocol number.
     pub fn protocol(&self) -> u8 {
         self.key.protocol
@@ -171,6 +176,10 @@ impl<L> Entry for Flow<L> {
 
     fn expires(&self) -> Time {
         self.lifetime.expires(self.transport)
+    }
+
+    fn expires_if_scarce(&self) -> Time {
+        self.lifetime.expires_if_scarce(self.transport)
     }
 
     fn answered(&self) -> bool {

@@ -43,6 +43,7 @@ impl<E: Environment> Client<E> {
             if flow.is_direct()
                 || quiet < self.settings.keepalive
                 || flow.lifetime.expires(flow.transport) <= now
+                || flow.lifetime.is_over(flow.transport)
             {
                 return;
             }

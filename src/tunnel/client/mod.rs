@@ -12,6 +12,7 @@ mod paths;
 mod restore;
 mod silence;
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -20,9 +21,10 @@ use std::time::Duration;
 use crate::mapping::Mappings;
 use crate::path::Hop;
 use crate::time::Time;
+use crate::wire::datagram::protocol;
 use crate::wire::{Endpoint, mss};
 
-use super::common::{Addresses, Identifications, Quotas};
+use super::common::{Addresses, Connection, Identifications, Quotas};
 use super::table::{FlowTable, Sharded, ShardedMap};
 pub use direct::OwnGateway;
 pub use flow::Flow;
@@ -48,6 +50,8 @@ pub trait Environment: Addresses {
     fn route_epoch(&self) -> u64;
     /// Reserves a port, the preferred one (host order, 0 for any) if it is free.
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Self::Lease>;
+    /// Whether there are few ports left, so that what is over has to give its own back.
+    fn ports_are_scarce(&self) -> bool;
 }
 
 /// Settings of the client role.
@@ -108,10 +112,12 @@ impl<E: Environment> Client<E> {
     pub(super) fn segment_limit(&self, flow: &Flow<E::Lease>) -> u16 {
         mss::largest_segment(self.settings.mtu, flow.wire.levels)
     }
+
     /// Removes what has expired, and notes which paths stay silent; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
         self.flows.each(|_, flow| _ = flow.has_given_up(now));
-        let removed = self.flows.expire(now);
+        let no_ports = self.env.ports_are_scarce();
+        let removed = self.flows.expire(now, |flow| flow.has_little_room(no_ports));
         self.quotas.tidy();
         for shard in self.ports.shards() {
             let mut ports = shard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -125,6 +131,19 @@ impl<E: Environment> Client<E> {
             });
         }
         removed
+    }
+
+    /// The outer connections of at least `least` flows of this host that were answered, in turns; see
+    /// `FlowTable::some`. Those of served hosts are not this host's.
+    pub fn some_connections(&self, turn: &mut usize, least: usize) -> HashSet<Connection> {
+        let mut connections = HashSet::new();
+        self.flows.some(turn, least, |flow| {
+            let own = flow.wire.served.is_none() && !flow.is_direct();
+            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
+            let (protocol, from, to) = (protocol::UDP, flow.outer(), flow.wire.hop);
+            own && live && connections.insert(Connection { protocol, from, to })
+        });
+        connections
     }
 
     /// How many flows there are, and how many there may be.

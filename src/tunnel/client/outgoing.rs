@@ -136,7 +136,7 @@ impl<E: Environment> Client<E> {
             sent: Traffic::default(),
             received: Traffic::default(),
             mapping,
-            _quota: quota,
+            quota,
         };
         self.add(flow)
     }

@@ -59,7 +59,7 @@ impl<E: Environment> Client<E> {
             sent: Traffic::default(),
             received: Traffic::default(),
             mapping,
-            _quota: quota,
+            quota,
         })
     }
 

@@ -17,7 +17,8 @@ use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint, mss};
 
 use super::common::{
-    Addresses, Identifications, Quota, Quotas, Traffic, content_of, is_host, take_congestion,
+    Addresses, Connection, Identifications, Quota, Quotas, Traffic, content_of, is_host,
+    take_congestion,
 };
 use super::exports;
 use super::fate::{Fate, Front};
@@ -85,7 +86,7 @@ pub struct Flow {
     lifetime: Lifetime,
     received: Traffic,
     sent: Traffic,
-    _quota: Quota,
+    quota: Quota,
 }
 
 impl<A: Addresses> Gateway<A> {
@@ -259,7 +260,7 @@ impl<A: Addresses> Gateway<A> {
             lifetime,
             received: Traffic::default(),
             sent: Traffic::default(),
-            _quota: quota,
+            quota,
         };
         self.flows.add(key, offers, make).map_err(|refusal| match refusal {
             Refusal::Full => Counter::GatewayFlowsFull,
@@ -273,7 +274,7 @@ impl<A: Addresses> Gateway<A> {
 
     /// Removes what has expired; call it about once a second.
     pub fn expire(&self, now: Time) -> usize {
-        let removed = self.flows.expire(now);
+        let removed = self.flows.expire(now, |flow| flow.quota.is_scarce());
         self.quotas.tidy();
         removed
     }
@@ -286,6 +287,21 @@ impl<A: Addresses> Gateway<A> {
     /// How many unanswered flows have made room for others.
     pub fn evicted(&self) -> u64 {
         self.flows.evicted()
+    }
+
+    /// At least `least` of the connections that hosts have answered, in turns; see `FlowTable::some`.
+    pub fn some_connections(&self, turn: &mut usize, least: usize) -> Vec<Connection> {
+        let mut connections = Vec::new();
+        self.flows.some(turn, least, |flow| {
+            let LanKey { protocol, host, peer } = flow.lan;
+            let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
+            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
+            if tracked && live {
+                connections.push(Connection { protocol, from: peer, to: host });
+            }
+            tracked && live
+        });
+        connections
     }
 
     /// Visits every flow.
@@ -368,6 +384,10 @@ impl Entry for Flow {
 
     fn expires(&self) -> Time {
         self.lifetime.expires(self.transport)
+    }
+
+    fn expires_if_scarce(&self) -> Time {
+        self.lifetime.expires_if_scarce(self.transport)
     }
 
     fn answered(&self) -> bool {

@@ -6,5 +6,6 @@ mod net;
 mod own;
 mod paths;
 mod restart;
+mod scarce;
 mod scenarios;
 mod served;

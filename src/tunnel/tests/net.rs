@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub(super) struct World {
     pub(super) taken: Arc<Mutex<HashSet<(PortKind, u16)>>>,
     /// A network inside, and the address here that packets to it come from.
     pub(super) lan: Option<(ipnet::Ipv4Net, Ipv4Addr)>,
+    pub(super) few_ports: Arc<AtomicBool>,
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
 }
@@ -94,6 +95,10 @@ impl Environment for World {
             .find(|p| *p != 0 && !taken.contains(&(kind, *p)))?;
         taken.insert((kind, port));
         Some(Reserved { kind, port, taken: Arc::clone(&self.taken) })
+    }
+
+    fn ports_are_scarce(&self) -> bool {
+        self.few_ports.load(Relaxed)
     }
 }
 

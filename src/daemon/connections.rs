@@ -1,0 +1,59 @@
+//! Looks whether the kernel still knows who opened the connections of live flows.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::counters::{Counter, Counters};
+use crate::os::conntrack::Conntrack;
+
+use super::Roles;
+
+/// How many connections of each role are looked at in a second, at least, and how many once something was
+/// wrong. Each takes the kernel some microseconds.
+const FEW: usize = 1024;
+const MANY: usize = 16_384;
+
+/// What was looked at last.
+pub(super) struct Connections {
+    roles: Arc<Roles>,
+    counters: Arc<Counters>,
+    mark: u32,
+    /// Opened when there is something to look at, and after an error.
+    kernel: Option<Conntrack>,
+    turns: (usize, usize),
+}
+
+impl Connections {
+    pub(super) fn new(roles: Arc<Roles>, counters: Arc<Counters>, mark: u32) -> Self {
+        Self { roles, counters, mark, kernel: None, turns: (0, 0) }
+    }
+
+    /// A round; call it about once a second. Where the kernel cannot be asked, all is as without it.
+    pub(super) fn look(&mut self) {
+        let turned = self.turn_round(FEW).and_then(|turned| match turned {
+            0 => Ok(()),
+            // One is seldom alone: somebody has flushed them all.
+            _ => self.turn_round(MANY).map(drop),
+        });
+        if let Err(error) = turned {
+            log::debug!("asking for connections: {error}");
+            self.kernel = None;
+        }
+    }
+
+    fn turn_round(&mut self, least: usize) -> io::Result<u64> {
+        let (client, gateway) = (self.roles.client.as_ref(), self.roles.gateway.as_ref());
+        let client = client.map(|role| role.some_connections(&mut self.turns.0, least));
+        let gateway = gateway.map(|role| role.some_connections(&mut self.turns.1, least));
+        let mut turned = 0;
+        for connection in client.into_iter().flatten().chain(gateway.into_iter().flatten()) {
+            let kernel = match &mut self.kernel {
+                Some(kernel) => kernel,
+                none => none.insert(Conntrack::open()?),
+            };
+            turned += u64::from(kernel.turn_round(connection, self.mark)?);
+        }
+        self.counters.add_many(Counter::ConnectionsTurned, turned);
+        Ok(turned)
+    }
+}
