@@ -232,7 +232,11 @@ mod tests {
             record_type: 65324,
             left_alone: false,
             served_only: false,
-            judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
+            judgements: vec![Judgement {
+                refused: refused.map(str::to_owned),
+                mtu: 1472,
+                outer: None,
+            }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
             flows: Vec::new(),

@@ -9,10 +9,11 @@ use crate::dns::{Name, acceptable};
 use crate::mapping::{self, Mappings};
 use crate::path::Path;
 use crate::time::Time;
+use crate::tunnel::Routes;
 use crate::wire::outer::LEVEL;
 
 use super::dns;
-use super::report::{Report, client_flow};
+use super::report::{Report, client_flow, mtu};
 
 /// The most flows in one answer.
 const MAX_FLOWS: usize = 100;
@@ -77,9 +78,12 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let accepted = acceptable(&path, private_allowed, is_own);
     let direct = role.is_some_and(|client| client.is_direct(&path));
     let levels = if direct { 0 } else { (path.hops().len() * LEVEL) as u16 };
+    let route = || report.network.route(path.first().addr).map(|route| route.mtu);
+    let outer = (!direct).then(|| mtu(client.mtu, route()));
     Ok(Judgement {
         refused: accepted.err().map(|refusal| refusal.to_string()),
-        mtu: client.mtu.saturating_sub(levels),
+        mtu: outer.map_or(client.mtu, |outer| outer.octets).saturating_sub(levels),
+        outer,
     })
 }
 

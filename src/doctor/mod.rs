@@ -5,6 +5,7 @@
 
 mod facts;
 mod firewall;
+mod mtu;
 mod network;
 mod pool;
 mod resolver;
@@ -66,6 +67,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         findings.extend(rules::findings(facts, config));
         findings.extend(firewall::findings(facts, config));
         findings.extend(network::findings(facts, config));
+        findings.extend(mtu::findings(facts));
         if let Some(client) = &config.client {
             findings.extend(resolver::findings(facts, client));
             findings.extend(pool::findings(facts, client.pool));

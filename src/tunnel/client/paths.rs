@@ -24,6 +24,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Outset {
     pub(super) path_index: usize,
     pub(super) source: Ipv4Addr,
+    /// Octets; `None` if there is no tunnel.
+    pub(super) route_mtu: Option<u16>,
     /// The state of the routes that say so.
     pub(super) epoch: u64,
 }
@@ -60,11 +62,14 @@ impl<E: Environment> Client<E> {
         if !self.leads(path, served) {
             return Err(Counter::ClientLoop);
         }
-        let source = match served.filter(|_| self.is_direct(path)) {
-            Some(source) => source,
-            None => self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?,
+        let (source, route_mtu) = match served.filter(|_| self.is_direct(path)) {
+            Some(source) => (source, None),
+            None => {
+                let route = self.env.route(first.addr).ok_or(Counter::ClientNoRoute)?;
+                (route.source, Some(route.mtu))
+            }
         };
-        Ok(Outset { path_index, source, epoch })
+        Ok(Outset { path_index, source, route_mtu, epoch })
     }
 
     /// The flow itself, or the one that takes its place if its path does not answer and another

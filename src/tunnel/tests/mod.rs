@@ -3,6 +3,7 @@
 mod errors;
 mod hostile;
 mod net;
+mod path_mtu;
 mod paths;
 mod restart;
 mod scenarios;
