@@ -39,8 +39,17 @@ for pid in "${pids[@]}"; do
     wait "$pid" || fail "one of those who talk at once"
 done
 
+# The other protocols, from all three. Y and B look the same to B2, which only ports tell apart.
+answer_every_protocol B Y
+answer_every_protocol B2 Y2
+every_protocol A b.example 198.51.100.10
+every_protocol Y c.example 203.0.113.1 B2
+with_ports B c.example 203.0.113.1 B2
+refused "GRE from B, with Y's own under way" raw B c.example 47 "me too"
+
 # Each role has its own flows, and none lost a packet to the other.
 more 0 "$(control Y flows --json | jq '[.. | objects | select(.role? == "client")] | length')" "client flows"
+same 0 "$(counter Y2 gateway_no_flow)" "gateway_no_flow at Y2"
 for name in client_stray_reply gateway_no_flow gateway_conflict client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done

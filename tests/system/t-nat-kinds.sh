@@ -31,6 +31,7 @@ all() {
         same "4" "$(grep -c -E '^B2? saw 198\.51\.100\.20:[0-9]+: .*'"$client\$" "$RUN/talk-$client")" \
             "$1: answers to $client"
     done
+    with_ports A1 b.example 198.51.100.20
     # Whoever X and Y made look the same must have been told apart: three clients, three ports.
     same 3 "$(cat "$RUN"/talk-* | grep -E '^B saw .*tcp' | cut -d' ' -f3 | sort -u | wc -l)" \
         "$1: clients as B sees them"
@@ -45,6 +46,7 @@ talk_from() {
 }
 
 fig2
+answer_every_protocol B X Y
 host A3 192.168.0.3/24 192.168.0.1 X lan
 host A4 192.168.0.4/24 192.168.0.1 X lan
 nattt_gateway Y

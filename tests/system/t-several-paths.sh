@@ -57,6 +57,9 @@ connects "Y is silent"
 same 192.168.0.9 "$(seen_as 8)" "the gateway that answers"
 matches '203\.0\.113\.1:100 192\.168\.0\.2 \(silent\)' "$(control A mappings)" "the silent path"
 wait_for 5 "flows that changed" rerouted
+# Protocols whose sender says a thing once, too.
+answer_every_protocol B Y Z
+MASQUERADED=1 every_protocol A twice.example 192.168.0.9
 on R nft delete table ip filter
 
 # A fresh start, and now Z's daemon is stopped: its rules drop what arrives.
