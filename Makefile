@@ -2,10 +2,11 @@
 
 CARGO = $(shell tests/cargo.sh)
 
-.PHONY: help setup build demo test quick system vm package deb apt-repo bench bench-dns clean root
+.PHONY: help setup setup-build setup-demo build demo test quick system vm package deb apt-repo bench bench-dns clean root
 
 help:
-	@echo 'make setup    install what is missing on Debian 12 (root)'
+	@echo 'make setup-build  install what building needs on Debian 12 (root)'
+	@echo 'make setup    the same, and what the tests need: name servers, qemu, Docker and more (root)'
 	@echo 'make build    natttd and nattt, in target/release'
 	@echo 'make demo     the whole way of a page through the tunnel, shown step by step (root)'
 	@echo '              KEEP=1 leaves the network up and says how to enter it'
@@ -23,10 +24,16 @@ help:
 setup:
 	@tests/setup.sh
 
+setup-build:
+	@tests/setup.sh build
+
+setup-demo:
+	@tests/setup.sh demo
+
 build:
 	$(CARGO) build --release
 
-demo: root setup build
+demo: root setup-demo build
 	@tests/demo.sh
 
 test: root setup build
@@ -44,7 +51,7 @@ vm: root build
 package: root setup
 	@tests/run.sh package
 
-deb: setup
+deb: setup-build
 	@packaging/deb.sh
 
 apt-repo: deb

@@ -106,6 +106,8 @@ counters! {
     ProxyQuestions "proxy_questions" "Questions that the DNS proxy (`listen`) sent on to a server."
     ProxyNoAnswer "proxy_no_answer" "Questions to the DNS proxy answered with \"server failure\", because no server answered in time."
     ProxyFull "proxy_full" "Questions to the DNS proxy answered with \"server failure\", because too many were open, or too many that ask the same: a resolver that sends natttd what natttd asks it?"
+    ProxyHostFull "proxy_host_full" "Questions of served hosts answered by the DNS proxy with \"server failure\", because their host had as many open as were left for others."
+    ProxyConnectionRefused "proxy_connection_refused" "TCP connections that the DNS proxy refused: too many were open, or their host had as many as were left for others."
     ProxyRefused "proxy_refused" "Messages that the DNS proxy refused or ignored, because they are no questions it could send on: malformed, zone transfers, updates."
     // Kernel.
     VerdictRefused "verdict_refused" "Verdicts that the kernel refused."

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Serialize, Serializer};
 
-use crate::control::{Explanation, NatRecord, Subject};
-use crate::path::Path;
+use crate::control::{Explanation, Flow, Mapping, NatRecord, RulesState, Subject};
+use crate::path::{MAX_PATHS, Path, may_be_mapped};
 
 /// What a name server answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,16 +65,31 @@ pub struct Asked {
     pub nat: Answer,
 }
 
+/// A name whose A record emulates a part of a NAT record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// The name, in presentation form.
+    pub name: String,
+    /// What the DNS says of its address.
+    pub answer: Answer,
+}
+
 /// How it stands with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Conclusion {
     /// It leads through a tunnel.
     Tunnelled,
+    /// It does, but nothing that is open now has got an answer.
+    Unanswered,
+    /// It does, but where an earlier NAT record led.
+    Outdated,
     /// It is right behind this host, which leads only the hosts it serves there.
     ServedOnly,
     /// It has an address of its own, and is never touched.
     Ordinary,
+    /// The same, and a NAT record that nobody follows.
+    AddressWins,
     /// There is no such name.
     NoName,
     /// Neither address nor NAT record.
@@ -83,6 +98,8 @@ pub enum Conclusion {
     NoAnswer,
     /// The name server answers questions for addresses, not for NAT records.
     NoNatAnswer,
+    /// Neither, and not all of the A records that emulate a NAT record.
+    HalfEmulated,
     /// No NAT record is well-formed.
     Malformed,
     /// Every NAT record is refused.
@@ -91,10 +108,36 @@ pub enum Conclusion {
     LeftAlone,
     /// The NAT record is right, yet the reply has no address.
     NotMapped,
+    /// The firewall rules are not loaded and whole, so nothing leads through a tunnel.
+    NoRules,
     /// The address is of the pool, but natttd does not know it.
     Forgotten,
     /// It would lead through a tunnel, as far as the DNS goes; no daemon says more.
     NoDaemon,
+    /// The address may be a mapped one, which only the daemon knows, and it says nothing.
+    Unknown,
+}
+
+impl Conclusion {
+    /// The same with the addresses of the names that emulate the NAT record.
+    pub fn with_emulation(self, parts: &[Part]) -> Self {
+        let missing = parts.iter().any(|part| part.answer.records().is_empty());
+        match self {
+            Self::NoName | Self::NoRecord if missing => Self::HalfEmulated,
+            _ => self,
+        }
+    }
+
+    /// The same with what is known of the firewall rules, without which natttd sees no packet.
+    pub fn with_rules(self, rules: RulesState) -> Self {
+        match (self, rules) {
+            (_, RulesState::Loaded | RulesState::Unknown) => self,
+            (Self::Tunnelled | Self::Unanswered | Self::Outdated | Self::NotMapped, _) => {
+                Self::NoRules
+            }
+            _ => self,
+        }
+    }
 }
 
 impl Answer {
@@ -145,7 +188,7 @@ impl Asked {
 pub fn conclude(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
     let addresses = asked.addresses();
     if !addresses.is_empty() {
-        return of_addresses(&addresses, known);
+        return of_addresses(asked, &addresses, known);
     }
     match (&asked.address, &asked.nat) {
         (Answer::Silent | Answer::Failed { .. }, _) => Conclusion::NoAnswer,
@@ -155,18 +198,53 @@ pub fn conclude(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
     }
 }
 
-fn of_addresses(addresses: &[Ipv4Addr], known: Option<&Explanation>) -> Conclusion {
-    let Some(known) = known else { return Conclusion::Ordinary };
-    let mapped = known.mapping.as_ref().is_some_and(|mapping| addresses.contains(&mapping.address));
-    if mapped && known.served_only {
-        Conclusion::ServedOnly
-    } else if mapped {
-        Conclusion::Tunnelled
-    } else if addresses.iter().all(|addr| known.unmapped.contains(addr)) {
-        Conclusion::Forgotten
+fn of_addresses(asked: &Asked, addresses: &[Ipv4Addr], known: Option<&Explanation>) -> Conclusion {
+    let Some(known) = known else { return untold(asked, addresses) };
+    match known.mapping.as_ref().filter(|mapping| addresses.contains(&mapping.address)) {
+        Some(_) if known.served_only => Conclusion::ServedOnly,
+        Some(mapping) if is_outdated(asked, known, mapping) => Conclusion::Outdated,
+        Some(_) if is_unanswered(&known.flows) => Conclusion::Unanswered,
+        Some(_) => Conclusion::Tunnelled,
+        None if addresses.iter().all(|addr| known.unmapped.contains(addr)) => Conclusion::Forgotten,
+        None => own_address(asked),
+    }
+}
+
+/// Without the daemon, nobody knows what its pool is.
+fn untold(asked: &Asked, addresses: &[Ipv4Addr]) -> Conclusion {
+    if addresses.iter().any(|addr| may_be_mapped(*addr)) {
+        Conclusion::Unknown
+    } else {
+        own_address(asked)
+    }
+}
+
+fn own_address(asked: &Asked) -> Conclusion {
+    if asked.paths().iter().any(|(_, path)| path.is_ok()) {
+        Conclusion::AddressWins
     } else {
         Conclusion::Ordinary
     }
+}
+
+/// Whether the mapping was made of another NAT record than the DNS has now. One that emulates it is
+/// not looked at.
+fn is_outdated(asked: &Asked, known: &Explanation, mapping: &Mapping) -> bool {
+    let records = asked.paths().into_iter().filter_map(|(_, path)| path.ok());
+    let judged = records.zip(&known.judgements);
+    let accepted = judged.filter(|(_, judgement)| judgement.refused.is_none());
+    let mut recorded: Vec<String> = accepted.map(|(path, _)| path.to_string()).collect();
+    recorded.sort_unstable();
+    recorded.dedup();
+    let gone = mapping.paths.iter().any(|path| !recorded.contains(path));
+    !recorded.is_empty() && (gone || mapping.paths.len() < recorded.len().min(MAX_PATHS))
+}
+
+/// Whether programs have tried for a while, and nothing has come back.
+fn is_unanswered(flows: &[Flow]) -> bool {
+    let waits = |flow: &Flow| ["opening", "unanswered"].contains(&&*flow.state);
+    let silent = |flow: &Flow| waits(flow) && flow.to_client.packets == 0;
+    flows.iter().all(silent) && flows.iter().any(|flow| flow.to_host.packets > 1 || flow.idle_s > 0)
 }
 
 fn of_records(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
@@ -199,7 +277,7 @@ fn as_hex<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Judgement, Mapping, MappingState};
+    use crate::control::{Endpoint, Ends, Judgement, Leg, MappingState, Traffic};
     use proptest::prelude::*;
 
     const NAT: [u8; 10] = [203, 0, 113, 1, 0, 100, 192, 168, 0, 2];
@@ -222,7 +300,7 @@ mod tests {
         let mapping = Mapping {
             address: MAPPED,
             names: Vec::new(),
-            paths: Vec::new(),
+            paths: vec!["203.0.113.1:100 192.168.0.2".into()],
             silent_paths: Vec::new(),
             expires_in_s: 1,
             flows: 0,
@@ -231,6 +309,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
+            emulated_by: Vec::new(),
             served_only: false,
             judgements: vec![Judgement {
                 refused: refused.map(str::to_owned),
@@ -258,6 +337,98 @@ mod tests {
         );
     }
 
+    fn flow(state: &str, to_host: u64, to_client: u64) -> Flow {
+        let end = Endpoint { addr: MAPPED, port: Some(80) };
+        let leg = Leg { from: end, to: end };
+        let traffic = |packets| Traffic { packets, octets: packets * 60 };
+        Flow {
+            protocol: "tcp".into(),
+            state: state.into(),
+            ends: Ends::Client {
+                application: end,
+                mapped: end,
+                name: None,
+                outer: leg,
+                inner: leg,
+            },
+            to_host: traffic(to_host),
+            to_client: traffic(to_client),
+            idle_s: 0,
+            expires_in_s: 9,
+        }
+    }
+
+    fn of_mapped(known: &Explanation) -> Conclusion {
+        conclude(&asked(records(vec![Data::Address(MAPPED)]), nat()), Some(known))
+    }
+
+    #[test]
+    fn flows_without_any_answer_are_not_called_a_success() {
+        let with = |flows: Vec<Flow>| Explanation { flows, ..known(None, true) };
+        assert_eq!(of_mapped(&with(vec![flow("opening", 4, 0)])), Conclusion::Unanswered);
+        assert_eq!(of_mapped(&with(vec![flow("unanswered", 2, 0)])), Conclusion::Unanswered);
+        // One answer will do; a first packet has just left; a restart begins to count anew.
+        let one_answered = vec![flow("opening", 4, 0), flow("established", 4, 4)];
+        assert_eq!(of_mapped(&with(one_answered)), Conclusion::Tunnelled);
+        assert_eq!(of_mapped(&with(vec![flow("opening", 1, 0)])), Conclusion::Tunnelled);
+        assert_eq!(of_mapped(&with(vec![flow("closing", 0, 0)])), Conclusion::Tunnelled);
+        let old = Flow { idle_s: 3, ..flow("opening", 1, 0) };
+        assert_eq!(of_mapped(&with(vec![old])), Conclusion::Unanswered);
+    }
+
+    #[test]
+    fn a_mapping_of_an_earlier_record_is_told_from_one_of_this() {
+        let mut known = known(None, true);
+        let mapping = |known: &mut Explanation, paths: &[&str]| {
+            let mapping = known.mapping.as_mut().expect("it is mapped");
+            mapping.paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        };
+        assert_eq!(of_mapped(&known), Conclusion::Tunnelled);
+        mapping(&mut known, &["203.0.113.2:100 192.168.0.2"]);
+        assert_eq!(of_mapped(&known), Conclusion::Outdated);
+        mapping(&mut known, &["203.0.113.1:100 192.168.0.2", "203.0.113.2:100 192.168.0.2"]);
+        assert_eq!(of_mapped(&known), Conclusion::Outdated);
+        // Refused records are in no mapping, and A records may emulate what the DNS has not.
+        let two =
+            records(vec![Data::Nat(NAT.into()), Data::Nat(vec![10, 0, 0, 1, 0, 100, 1, 1, 1, 1])]);
+        known.judgements.push(Judgement {
+            refused: Some("private".into()),
+            mtu: 1472,
+            outer: None,
+        });
+        mapping(&mut known, &["203.0.113.1:100 192.168.0.2"]);
+        let address = records(vec![Data::Address(MAPPED)]);
+        let both = asked(address.clone(), two);
+        assert_eq!(conclude(&both, Some(&known)), Conclusion::Tunnelled);
+        known.judgements[1].refused = None;
+        assert_eq!(conclude(&both, Some(&known)), Conclusion::Outdated);
+        let emulated = asked(address, Answer::NoData);
+        assert_eq!(conclude(&emulated, Some(&known)), Conclusion::Tunnelled);
+    }
+
+    #[test]
+    fn rules_that_are_missing_are_the_reason() {
+        for rules in [RulesState::Missing, RulesState::Stale, RulesState::Damaged] {
+            assert_eq!(Conclusion::NotMapped.with_rules(rules), Conclusion::NoRules);
+            assert_eq!(Conclusion::Tunnelled.with_rules(rules), Conclusion::NoRules);
+            assert_eq!(Conclusion::NoName.with_rules(rules), Conclusion::NoName);
+        }
+        assert_eq!(Conclusion::NotMapped.with_rules(RulesState::Loaded), Conclusion::NotMapped);
+        assert_eq!(Conclusion::Tunnelled.with_rules(RulesState::Unknown), Conclusion::Tunnelled);
+    }
+
+    #[test]
+    fn an_address_that_emulation_lacks_is_the_reason() {
+        let part = |answer| Part { name: "b-in.example.org".into(), answer };
+        let there = part(records(vec![Data::Address(Ipv4Addr::new(192, 168, 0, 2))]));
+        let half = [there.clone(), part(Answer::NoName)];
+        assert_eq!(Conclusion::NoName.with_emulation(&half), Conclusion::HalfEmulated);
+        assert_eq!(Conclusion::NoRecord.with_emulation(&half), Conclusion::HalfEmulated);
+        assert_eq!(Conclusion::Tunnelled.with_emulation(&half), Conclusion::Tunnelled);
+        assert_eq!(Conclusion::NoName.with_emulation(&[there]), Conclusion::NoName);
+        assert_eq!(Conclusion::NoName.with_emulation(&[]), Conclusion::NoName);
+    }
+
     #[test]
     fn every_conclusion() {
         use Conclusion::*;
@@ -271,8 +442,12 @@ mod tests {
             (address(MAPPED.octets()), nat(), Some(&good), Tunnelled),
             (address(MAPPED.octets()), nat(), Some(&served_only), ServedOnly),
             (address(MAPPED.octets()), nat(), Some(&unmapped), Forgotten),
-            (address([192, 0, 2, 1]), nat(), Some(&good), Ordinary),
+            (address([192, 0, 2, 1]), nat(), Some(&good), AddressWins),
+            (address([192, 0, 2, 1]), nat(), None, AddressWins),
+            (address([192, 0, 2, 1]), Answer::NoData, Some(&good), Ordinary),
             (address([192, 0, 2, 1]), Answer::NoData, None, Ordinary),
+            (address(MAPPED.octets()), nat(), None, Unknown),
+            (address([198, 18, 0, 9]), Answer::NoData, None, Unknown),
             (Answer::NoName, Answer::NoName, Some(&good), NoName),
             (Answer::NoData, Answer::NoData, Some(&good), NoRecord),
             (Answer::Silent, nat(), Some(&good), NoAnswer),

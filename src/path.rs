@@ -12,6 +12,8 @@ use std::str::FromStr;
 pub const TUNNEL_PORT: u16 = 100;
 /// The most NAT boxes one path may lead through.
 pub const MAX_HOPS: usize = 8;
+/// The most alternative paths of one name; more would only cost memory.
+pub const MAX_PATHS: usize = 16;
 /// Type number of the NAT record unless the configuration says otherwise (RFC 6895 §3.1, private use).
 pub const NAT_RR_TYPE: u16 = 65324;
 
@@ -53,7 +55,11 @@ impl fmt::Display for PathError {
             Self::Length(octets) => {
                 write!(f, "a NAT record has 6n+4 octets (n = 1 to 8), not {octets}")
             }
-            Self::Hops(hops) => write!(f, "a path has 1 to {MAX_HOPS} NAT boxes, not {hops}"),
+            Self::Hops(hops) => write!(
+                f,
+                "a path has 1 to {MAX_HOPS} NAT boxes, not {hops}: write them outermost first, then the \
+                 host: `203.0.113.1:{TUNNEL_PORT} 192.168.0.2`"
+            ),
             Self::Text => write!(
                 f,
                 "write NAT boxes outermost first, then the host: `203.0.113.1:100 192.168.0.2`"
@@ -177,6 +183,15 @@ impl PathSet {
     pub fn paths(&self) -> &[Path] {
         &self.0
     }
+}
+
+/// Where a client's pool of mapped addresses may be: 127/8, RFC 1918, 198.18/15 and 100.64/10.
+pub fn may_be_mapped(addr: Ipv4Addr) -> bool {
+    let [first, second, ..] = addr.octets();
+    addr.is_loopback()
+        || addr.is_private()
+        || (first == 198 && second & 0xfe == 18)
+        || (first == 100 && second & 0xc0 == 64)
 }
 
 #[cfg(test)]

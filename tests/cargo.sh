@@ -10,5 +10,5 @@ for cargo in "$CARGO" cargo /usr/bin/cargo "$HOME/.cargo/bin/cargo"; do
         exit 0
     fi
 done
-echo "no cargo 1.88 or newer here: run \`make setup\`" >&2
+echo "no cargo 1.88 or newer here: run \`make setup-build\`" >&2
 exit 1

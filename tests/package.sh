@@ -101,6 +101,7 @@ in_a_root() { # PACKAGE
         fail "conffiles"
     man_pages
     completions
+    documents
     step "install in a root of its own"
     echo "# The administrator's line." >>"$ROOT/etc/nattt/nattt.toml"
     in_root dpkg -i --force-confold /tmp/newer.deb
@@ -127,6 +128,19 @@ completions() {
     for file in bash-completion/completions/nattt zsh/vendor-completions/_nattt fish/vendor_completions.d/nattt.fish; do
         [ -s "$ROOT/usr/share/$file" ] || fail "no $file"
     done
+}
+
+# Every relative link in a document leads to a file.
+documents() {
+    local documents=$ROOT/usr/share/doc/nattt file link
+    [ -e "$documents/README.md" ] || fail "no README.md"
+    while IFS=: read -r file link; do
+        link=${link#*(}
+        link=${link%)}
+        link=${link%%#*}
+        case $link in '' | *:*) continue ;; esac
+        [ -e "$(dirname "$file")/$link" ] || fail "${file#"$documents/"}: a link leads nowhere: $link"
+    done < <(grep -roE '\]\([^)]*\)' --include='*.md' "$documents")
 }
 
 booted() {

@@ -1,20 +1,26 @@
 #!/bin/bash
 # Installs what building and testing need on a bare Debian 12, if it is missing. Needs root.
+#
+#   tests/setup.sh build    only what building, `make deb` and `make apt-repo` need
+#   tests/setup.sh demo     the same, and what `make demo` needs
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-PACKAGES="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
-    nftables iptables iproute2 conntrack ethtool kmod procps
-    bind9 bind9-dnsutils dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
-    curl netcat-openbsd socat iputils-ping tcpdump iperf3
-    python3 jq openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
+BUILDING="gcc libc6-dev pkg-config make libmnl-dev libnftnl-dev
+    nftables iptables iproute2 python3 xz-utils ca-certificates
+    debhelper dpkg-dev apt-utils gpg gpg-agent"
+SHOWING="procps bind9 bind9-dnsutils curl iputils-ping tcpdump jq"
+TESTING="conntrack ethtool kmod
+    dnsmasq-base knot nsd pdns-server pdns-backend-bind unbound
+    netcat-openbsd socat iperf3
+    openssl openssh-server openssh-client rsync git nghttp2-server sip-tester
     ufw firewalld docker.io fail2ban
     samba smbclient python3-libtorrent python3-websockets mtr-tiny traceroute
     prometheus chromium golang-go openjdk-17-jdk-headless musl-tools dbus-daemon
     caddy libnfs-utils nfs-ganesha nfs-ganesha-vfs rpcbind
-    qemu-system-x86 busybox-static cpio xz-utils ca-certificates
-    debhelper dpkg-dev lintian apt-utils gpg gpg-agent debootstrap systemd"
+    qemu-system-x86 busybox-static cpio
+    lintian debootstrap systemd"
 # Too old in Debian 12 itself; its security archive has newer ones for building browsers.
 RUST="cargo-web rustc-web rustfmt-web"
 # Services that packages would start at every boot, where this script installs them.
@@ -25,8 +31,14 @@ declare -A SERVICES=([bind9]=named [caddy]=caddy [docker.io]="docker.socket dock
     [unbound]=unbound)
 
 main() {
-    local missing
-    missing=$(missing_of $PACKAGES)
+    local wanted missing
+    case "${1:-all}" in
+        build) wanted=$BUILDING ;;
+        demo) wanted="$BUILDING $SHOWING" ;;
+        all) wanted="$BUILDING $SHOWING $TESTING" ;;
+        *) echo "setup: build or demo, not $1" >&2 && exit 2 ;;
+    esac
+    missing=$(missing_of $wanted)
     tests/cargo.sh >/dev/null 2>&1 || missing="$missing $(missing_of $RUST)"
     # The Debian package is built by Debian's own toolchain, whatever else is here.
     dpkg-checkbuilddeps >/dev/null 2>&1 || missing="$missing $(missing_of $RUST)"
@@ -34,6 +46,10 @@ main() {
         install_quietly $missing
     fi
     tests/cargo.sh >/dev/null
+    [ "${1:-all}" != all ] || for_tests_only
+}
+
+for_tests_only() {
     unpack systemd-resolved resolved/lib/systemd/systemd-resolved
     cargo_deny
 }
@@ -94,4 +110,4 @@ disable_services() {
     done
 }
 
-main
+main "$@"

@@ -141,13 +141,12 @@ fn daemon(facts: &Facts) -> (String, String) {
 
 fn rules(facts: &Facts) -> String {
     let state = facts.rules.as_ref().map(|rules| format!("{}\n", status::rules(rules)));
-    let nft = match firewall::listed(
-        "nft",
-        &["--stateless", "--terse", "list", "table", "inet", NFT_TABLE],
-    ) {
-        Ok(text) => text,
-        Err(why) => format!("nft table inet {NFT_TABLE}: {why}\n"),
+    let table = |family| {
+        let list = ["--stateless", "--terse", "list", "table", family, NFT_TABLE];
+        firewall::listed("nft", &list)
+            .unwrap_or_else(|why| format!("nft table {family} {NFT_TABLE}: {why}\n"))
     };
+    let nft = table("inet") + &table("ip");
     let saved = match &facts.iptables {
         Ok(text) => iptables(text),
         Err(why) => format!("iptables: {why}\n"),

@@ -218,11 +218,11 @@ mod tests {
     #[test]
     fn a_proxy_and_chosen_names_are_summed_up() {
         let text = said(
-            "[client]\nlisten = [\"127.0.0.1:5300\"]\nonly_names = [\"Example.org\"]\n\
+            "[client]\nlisten = [\"127.0.0.1:300\"]\nonly_names = [\"Example.org\"]\n\
              except_names = [\"*.x.example.org\"]\n",
         );
         assert!(
-            text.contains("at 127.0.0.1:5300, asks the servers of /etc/resolv.conf\n"),
+            text.contains("at 127.0.0.1:300, asks the servers of /etc/resolv.conf\n"),
             "{text}"
         );
         assert!(text.contains("example.org, but not *.x.example.org\n"), "{text}");

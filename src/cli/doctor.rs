@@ -65,11 +65,16 @@ fn summary(findings: &[Finding]) -> String {
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let problems = plural(count(Severity::Problem), "problem");
     let warnings = plural(count(Severity::Warning), "warning");
+    let blind = findings.iter().any(|finding| UNSEEN.contains(&finding.id));
     match findings.iter().any(|finding| finding.severity != Severity::Information) {
         true => format!("{problems}, {warnings}.\n"),
+        false if blind => "Nothing is wrong in the little that this user can see.\n".into(),
         false => "Nothing is wrong, as far as this host can tell.\n".into(),
     }
 }
+
+/// Findings that say that something could not be looked at.
+const UNSEEN: [&str; 3] = ["daemon-denied", "rules-unseen", "firewall-unseen"];
 
 fn name(severity: Severity) -> &'static str {
     match severity {
@@ -109,6 +114,13 @@ mod tests {
         let done = report(&findings[1..], false);
         assert!(done.text.contains("Nothing is wrong"), "{done:?}");
         assert_eq!(report(&[], false).status, 0);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_called_right() {
+        let unseen = Finding { id: "daemon-denied", ..finding(Severity::Information) };
+        let done = report(&[unseen], false);
+        assert!(done.text.ends_with("the little that this user can see.\n"), "{done:?}");
     }
 
     #[test]

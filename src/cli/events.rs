@@ -1,5 +1,7 @@
 //! `nattt events`: what happens in natttd, as it happens.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use super::table::escape;
 use super::{Done, FAILED, Failure, Global, NO_DAEMON, flows, print, status};
 use crate::control::{
@@ -11,12 +13,17 @@ use crate::os::control::{ask, watch};
 /// conversation off and goes on: this one is then begun anew.
 pub(super) fn run(global: &Global) -> Result<Done, Failure> {
     let daemon = pid(global)?;
+    let mut heard = Heard::default();
     loop {
         let mut printed = Ok(true);
         let enough = watch(&global.socket, |event| {
-            printed = print(&if global.json { json(event) } else { line(event) });
-            matches!(printed, Ok(true))
+            let late = heard.next(event.time_ms, now_ms());
+            late.iter().chain([event]).all(|event| {
+                printed = print(&if global.json { json(event) } else { line(event) });
+                matches!(printed, Ok(true))
+            })
         })?;
+        heard.broken_off();
         printed?;
         if enough {
             return Ok(Done::well(String::new()));
@@ -25,6 +32,39 @@ pub(super) fn run(global: &Global) -> Result<Done, Failure> {
             return Err(Failure { status: NO_DAEMON, message: "natttd has ended".into() });
         }
     }
+}
+
+/// Events that were read later than this after they happened: their reader was busy elsewhere, or asleep.
+const SLOW_MS: u64 = 5_000;
+
+/// What was heard of the daemon. It hangs up on a reader who takes nothing for a while, and cannot say so:
+/// the reader must find that out when it begins anew.
+#[derive(Debug, Default)]
+struct Heard {
+    last_ms: u64,
+    slow: bool,
+    hung_up: bool,
+}
+
+impl Heard {
+    /// What is to be told before the next event: that some are missing, if it is so.
+    fn next(&mut self, time_ms: u64, now_ms: u64) -> Option<Dated> {
+        let gap_ms = time_ms.saturating_sub(self.last_ms);
+        let late = std::mem::take(&mut self.hung_up);
+        self.slow |= now_ms.saturating_sub(time_ms) > SLOW_MS;
+        self.last_ms = time_ms;
+        late.then_some(Dated { time_ms, event: Event::Late { gap_ms } })
+    }
+
+    /// There are no more.
+    fn broken_off(&mut self) {
+        self.hung_up = std::mem::take(&mut self.slow);
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The daemon's process. While its configuration changes the answer waits.
@@ -83,12 +123,13 @@ fn words(event: &Event) -> (&'static str, String) {
         Event::Counted { counter, count, explanation } => {
             ("counted", format!("{count} more {counter}: {explanation}"))
         }
-        Event::Missed { events, flows: None } => {
-            ("missed", format!("{events} more events at once"))
-        }
         Event::Missed { flows: Some(flows), .. } => {
             ("missed", format!("more than {flows} flows: none of them is told of"))
         }
+        Event::Missed { mappings: Some(mappings), .. } => {
+            ("missed", format!("more than {mappings} mapped addresses: none of them is told of"))
+        }
+        Event::Missed { events, .. } => ("missed", format!("{events} more events at once")),
         Event::Late { gap_ms } => (
             "late",
             format!(
@@ -156,6 +197,21 @@ mod tests {
             )
         );
         assert!(object.ends_with("}\n") && object.matches('\n').count() == 1);
+    }
+
+    #[test]
+    fn a_reader_who_slept_is_told_what_is_missing() {
+        let mut heard = Heard::default();
+        assert_eq!(heard.next(1_000, 1_100), None);
+        // A reload: nobody was slow.
+        heard.broken_off();
+        assert_eq!(heard.next(2_000, 2_100), None);
+        assert_eq!(heard.next(3_000, 90_000), None);
+        heard.broken_off();
+        let late = Dated { time_ms: 90_500, event: Event::Late { gap_ms: 87_500 } };
+        assert_eq!(heard.next(90_500, 90_600), Some(late));
+        heard.broken_off();
+        assert_eq!(heard.next(91_000, 91_000), None);
     }
 
     #[test]

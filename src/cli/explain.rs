@@ -1,6 +1,7 @@
 //! `nattt explain`: everything about one name.
 
 use std::fmt::Write;
+use std::io;
 use std::net::IpAddr;
 
 use clap::Args;
@@ -8,9 +9,11 @@ use serde::Serialize;
 
 use super::table::escape;
 use super::{Done, FAILED, Failure, Global, NO_DAEMON, flows, mappings, units};
-use crate::control::{Explanation, Judgement, LastDrop, Reply, Request, Subject, pretty};
+use crate::control::{
+    Explanation, Judgement, LastDrop, Reply, Request, RulesState, Subject, pretty,
+};
 use crate::dns::Name;
-use crate::explain::{Answer, Asked, Conclusion, Data, Record, conclude, hex};
+use crate::explain::{Answer, Asked, Conclusion, Data, Part, Record, conclude, hex};
 use crate::os::control::{AskError, ask};
 use crate::os::question;
 use crate::path::{NAT_RR_TYPE, Path};
@@ -30,6 +33,8 @@ pub(super) struct ExplainArgs {
 struct Report {
     name: String,
     asked: Asked,
+    /// The names whose addresses emulate a NAT record, where there is none.
+    emulated_by: Vec<Part>,
     /// What the daemon knows, if it could be asked.
     known: Option<Explanation>,
     conclusion: Conclusion,
@@ -48,12 +53,13 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
         .map_err(|error| failed(format!("cannot ask the DNS: {error}")))?
         .ok_or_else(|| failed("cannot ask the DNS: no name server can be used".into()))?;
     let known = first.and_then(|_| known(global, asked.subject(&name)));
-    let status = match (&known, conclude(&asked, known.as_ref().ok())) {
-        (Err(AskError::NoDaemon(_)), _) => NO_DAEMON,
-        (Ok(_), Conclusion::Tunnelled | Conclusion::Ordinary) => 0,
+    let no_daemon = matches!(known, Err(AskError::NoDaemon(_)));
+    let report = Report::new(name, asked, known, rules(global));
+    let status = match report.conclusion {
+        _ if no_daemon => NO_DAEMON,
+        Conclusion::Tunnelled | Conclusion::Ordinary | Conclusion::AddressWins => 0,
         _ => FAILED,
     };
-    let report = Report::new(name, asked, known);
     let text = if global.json { pretty(&report) } else { report.render() };
     Ok(Done { text, status })
 }
@@ -69,14 +75,29 @@ pub(super) fn known(global: &Global, subject: Subject) -> Result<Explanation, As
     }
 }
 
+/// How the firewall rules are, as far as the daemon says.
+pub(super) fn rules(global: &Global) -> RulesState {
+    match ask(&global.socket, &Request::Status) {
+        Ok(Reply::Status(status)) => status.rules.state,
+        _ => RulesState::Unknown,
+    }
+}
+
 impl Report {
-    fn new(name: String, asked: Asked, known: Result<Explanation, AskError>) -> Self {
+    fn new(
+        name: String,
+        asked: Asked,
+        known: Result<Explanation, AskError>,
+        rules: RulesState,
+    ) -> Self {
         let (known, daemon) = match known {
             Ok(known) => (Some(known), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let conclusion = conclude(&asked, known.as_ref());
-        Self { name, asked, known, conclusion, daemon }
+        let emulated_by = known.as_ref().map(|known| parts(&asked, known)).unwrap_or_default();
+        let conclusion =
+            conclude(&asked, known.as_ref()).with_emulation(&emulated_by).with_rules(rules);
+        Self { name, asked, emulated_by, known, conclusion, daemon }
     }
 
     fn render(&self) -> String {
@@ -84,6 +105,7 @@ impl Report {
         text += &lines("address", &self.asked.address);
         text += &lines("NAT record", &self.asked.nat);
         text += &self.paths();
+        text += &emulation(&self.emulated_by);
         text += &self.known.as_ref().map(shown).unwrap_or_default();
         let daemon = self.daemon.as_ref().map(|error| format!("\n{}\n", escape(error)));
         text += &daemon.unwrap_or_default();
@@ -104,6 +126,33 @@ impl Report {
         }
         text
     }
+}
+
+/// Asks for the names that emulate the NAT record. Of an alias they would be others.
+fn parts(asked: &Asked, known: &Explanation) -> Vec<Part> {
+    let is_alias = |record: &Record| matches!(record.data, Data::Alias(_));
+    if !asked.paths().is_empty() || asked.address.records().iter().any(is_alias) {
+        return Vec::new();
+    }
+    let part = |name: &String| {
+        let answer = question::address(&name.parse().ok()?, asked.server);
+        let failed = |error: io::Error| Answer::Failed { reason: error.to_string() };
+        Some(Part { name: name.clone(), answer: answer.unwrap_or_else(failed) })
+    };
+    known.emulated_by.iter().filter_map(part).collect()
+}
+
+/// The boxes' names come first, then the host's.
+fn emulation(parts: &[Part]) -> String {
+    let place = |index: usize| match index + 1 == parts.len() {
+        true => "host".into(),
+        false => format!("NAT box {}", index + 1),
+    };
+    let one = |(index, part): (usize, &Part)| {
+        format!("  {}:\n  {}", escape(&part.name), lines(&place(index), &part.answer))
+    };
+    let all: String = parts.iter().enumerate().map(one).collect();
+    if all.is_empty() { all } else { format!("\nEmulated by the A records of:\n{all}") }
 }
 
 /// What a question brought.
@@ -173,17 +222,33 @@ fn shown(known: &Explanation) -> String {
 pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
+        Conclusion::Unanswered => {
+            "programs here send to it through a tunnel, but nothing has come back: `nattt trace` shows \
+             how far packets get"
+        }
+        Conclusion::Outdated => {
+            "programs here are still led where an earlier NAT record said: until its TTL ends, or natttd \
+             is restarted (connections outlive that)"
+        }
         Conclusion::ServedOnly => {
             "it is behind this host itself: the hosts of `serve` reach it without a tunnel, programs \
              here only by its own address"
         }
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",
+        Conclusion::AddressWins => {
+            "it has an address of its own, which wins over its NAT record: remove its A record from the \
+             zone if programs shall take the tunnel"
+        }
         Conclusion::NoName => {
             "there is no such name; one with a NAT record exists, also without an address"
         }
         Conclusion::NoRecord => "it has neither an address nor a NAT record: add one in its zone",
+        Conclusion::HalfEmulated => {
+            "not every name that emulates its NAT record has an address: add what is missing in its zone"
+        }
         Conclusion::NoAnswer => {
-            "its name server does not answer: look at /etc/resolv.conf, or try `--server ADDRESS`"
+            "its name server gives no answer: look at /etc/resolv.conf, try `--server ADDRESS`, or write \
+             the name whole (the search list is not used)"
         }
         Conclusion::NoNatAnswer => {
             "its name server does not answer questions for NAT records: use another one"
@@ -195,13 +260,21 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
              `except_names`)"
         }
         Conclusion::NotMapped => {
-            "its NAT record is right, but the reply brought no mapped address: `nattt doctor` looks \
-             for the reason"
+            "its NAT record is right, but the reply brought no mapped address. If the record is new: \
+             that there was none is remembered for up to five minutes, by natttd until it is restarted. \
+             Otherwise `nattt doctor` looks for the reason"
+        }
+        Conclusion::NoRules => {
+            "natttd's firewall rules are not as they should be, so nothing leads through a tunnel: \
+             `nattt status` says what to do"
         }
         Conclusion::Forgotten => {
             "natttd does not know its mapped address any more: a cache gave it; ask again in a minute"
         }
         Conclusion::NoDaemon => "its NAT record is right, but natttd cannot be asked",
+        Conclusion::Unknown => {
+            "whether its address is a mapped one or its own, natttd knows, which cannot be asked here"
+        }
     }
 }
 
@@ -233,6 +306,7 @@ mod tests {
         Explanation {
             record_type: 65324,
             left_alone: false,
+            emulated_by: Vec::new(),
             served_only: false,
             judgements: vec![Judgement { refused: None, mtu: 1364, outer: Some(OUTER) }],
             mapping: Some(mapping),
@@ -247,7 +321,12 @@ mod tests {
 
     #[test]
     fn everything_is_shown() {
-        let report = Report::new("b.example.".into(), asked(Answer::NoData, &NESTED), Ok(known()));
+        let report = Report::new(
+            "b.example.".into(),
+            asked(Answer::NoData, &NESTED),
+            Ok(known()),
+            RulesState::Loaded,
+        );
         let text = report.render();
         for part in [
             "b.example., asked of 198.51.100.53:\n",
@@ -270,10 +349,14 @@ mod tests {
     fn what_is_refused_or_malformed_is_said() {
         let mut known = known();
         known.judgements[0].refused = Some("it is private".into());
-        let text = Report::new("b.".into(), asked(Answer::NoData, &NESTED), Ok(known)).render();
+        let text =
+            Report::new("b.".into(), asked(Answer::NoData, &NESTED), Ok(known), RulesState::Loaded)
+                .render();
         assert!(text.contains("  REFUSED     it is private\n") && !text.contains("MTU"), "{text}");
         let daemon = AskError::NoDaemon("/run/x".into());
-        let text = Report::new("b.".into(), asked(Answer::Silent, &[1]), Err(daemon)).render();
+        let text =
+            Report::new("b.".into(), asked(Answer::Silent, &[1]), Err(daemon), RulesState::Unknown)
+                .render();
         assert!(text.contains("malformed: a NAT record has 6n+4 octets"), "{text}");
         assert!(text.contains("no natttd listens on /run/x"), "{text}");
         assert!(text.contains("address     no answer came"), "{text}");
@@ -282,7 +365,12 @@ mod tests {
     #[test]
     fn json_has_the_conclusion_and_the_octets() {
         let daemon = AskError::NoDaemon("/run/x".into());
-        let report = Report::new("b.".into(), asked(Answer::NoData, &NESTED), Err(daemon));
+        let report = Report::new(
+            "b.".into(),
+            asked(Answer::NoData, &NESTED),
+            Err(daemon),
+            RulesState::Unknown,
+        );
         let text = pretty(&report);
         for part in [r#""conclusion": "no-daemon""#, r#""nat": "CB0071"#, r#""answer": "no_data""#]
         {

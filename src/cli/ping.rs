@@ -135,7 +135,8 @@ impl Report {
             text += &format!("rtt min, avg, max, mdev: {times}\n");
         }
         if received == 0 {
-            text += "`nattt trace` finds out where it ends.\n";
+            text +=
+                "`nattt trace` finds out where it ends. Ping may only be missing in `exports`.\n";
         }
         text + &self
             .notes

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{self, Config, ConfigError};
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -16,9 +16,8 @@ pub(super) enum SourceError {
 
 /// Reads the file as natttd does.
 pub(super) fn read(path: &Path) -> Result<Config, SourceError> {
-    let text = fs::read_to_string(path).map_err(|error| {
-        SourceError::Unreadable(format!("{error}; name the configuration with `--config PATH`"))
-    })?;
+    let text = fs::read_to_string(path)
+        .map_err(|error| SourceError::Unreadable(config::unreadable(&error)))?;
     Config::parse(&text).map_err(SourceError::Wrong)
 }
 

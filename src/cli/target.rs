@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use clap::Args;
 
-use super::explain::{failed, known, sentence};
+use super::explain::{failed, known, rules, sentence};
 use super::table::escape;
 use super::{Failure, Global, USAGE};
-use crate::control::{Reply, Request, RulesState, Subject};
+use crate::control::{RulesState, Subject};
 use crate::dns::{self, Name};
-use crate::explain::{Asked, conclude};
-use crate::os::control::{AskError, ask};
+use crate::explain::{Asked, Conclusion, conclude};
+use crate::os::control::AskError;
 use crate::os::{network, question};
 use crate::path::{Hop, MAX_HOPS, NAT_RR_TYPE, Path, PathSet};
 
@@ -79,6 +79,13 @@ impl TargetArgs {
         let subject = asked.subject(&name.to_string());
         let known = first.and_then(|_| known(global, subject));
         let mut notes = rules_note(global);
+        if conclude(&asked, known.as_ref().ok()) == Conclusion::AddressWins {
+            notes.push(
+                "It has an address of its own, which wins over its NAT record: other programs do not \
+                 take this way"
+                    .into(),
+            );
+        }
         let recorded: Vec<_> =
             asked.paths().into_iter().filter_map(|(_, path)| path.ok()).collect();
         let mapped = match &known {
@@ -114,7 +121,9 @@ fn chosen(recorded: Vec<Path>, mapped: Vec<Path>, notes: &mut Vec<String>) -> Op
         }
         (Some(recorded), Some(mapped)) if recorded != mapped => {
             notes.push(
-                "natttd here has other paths for this name, until its mapping expires".into(),
+                "natttd here has other paths for this name: those of an earlier NAT record, until its TTL \
+                 ends or natttd is restarted"
+                    .into(),
             );
             Some(recorded)
         }
@@ -123,13 +132,13 @@ fn chosen(recorded: Vec<Path>, mapped: Vec<Path>, notes: &mut Vec<String>) -> Op
 }
 
 fn rules_note(global: &Global) -> Vec<String> {
-    match ask(&global.socket, &Request::Status) {
-        Ok(Reply::Status(status)) if status.rules.state != RulesState::Loaded => {
+    match rules(global) {
+        RulesState::Loaded | RulesState::Unknown => Vec::new(),
+        _ => {
             vec![
                 "natttd's firewall rules are not as they should be here: see `nattt status`".into(),
             ]
         }
-        _ => Vec::new(),
     }
 }
 
@@ -161,8 +170,13 @@ fn to_gateway(text: String, gateway: Hop) -> Result<Target, Failure> {
 
 fn usable(path: &Path, own: &[Ipv4Addr]) -> Result<(), Failure> {
     // Typed or looked up by a person, on a private network too.
-    dns::acceptable(path, true, |addr| own.contains(&addr))
-        .map_err(|refusal| failed(format!("{path} is no path to probe: {refusal}")))
+    dns::acceptable(path, true, |addr| own.contains(&addr)).map_err(|refusal| {
+        let elsewhere = match own.contains(&path.first().addr) {
+            true => "; probe it from a host outside",
+            false => "",
+        };
+        failed(format!("{path} is no path to probe: {refusal}{elsewhere}"))
+    })
 }
 
 fn usage(message: &str) -> Failure {

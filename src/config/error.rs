@@ -1,6 +1,7 @@
 //! Errors that carry the line, what stands there, and what to write instead.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 
 use super::PACKAGED;
@@ -56,6 +57,16 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// What to do about a file that cannot be read.
+pub fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file: write one (README.md shows short ones, \
+                                    nattt.toml(5) has every setting), or name another with `--config PATH`"
+            .into(),
+        _ => format!("{error}; name the configuration with `--config PATH`"),
+    }
+}
+
 /// The last header before a place: `[client]`. Nothing stands for the top.
 fn section(before: &str) -> &str {
     before.lines().map(str::trim).rfind(|line| line.starts_with('[')).unwrap_or_default()
@@ -63,32 +74,66 @@ fn section(before: &str) -> &str {
 
 fn advice(message: &str, section: &str, line: &str) -> Option<String> {
     if message.starts_with("unknown field") {
-        return Some(unknown_key(message));
+        return Some(unknown_key(message, section, line));
+    }
+    if message.starts_with("duplicate key") {
+        return Some(duplicate(line));
     }
     let key = line.split_once('=')?.0.trim();
     example(section, key).map(|example| format!("{message}; write it like `{example}`"))
 }
 
+/// TOML has each section, and each setting of a section, once.
+fn duplicate(line: &str) -> String {
+    match line.starts_with('[') {
+        true => {
+            "this section is there already, further up: move what follows there, without this line"
+                .into()
+        }
+        false => "this is set already, further up: leave one of the two".into(),
+    }
+}
+
 /// serde says: unknown field `pol`, expected one of `pool`, `mtu`.
-fn unknown_key(message: &str) -> String {
+fn unknown_key(message: &str, section: &str, line: &str) -> String {
     let mut names = message.split('`').skip(1).step_by(2);
     let wrong = names.next().unwrap_or_default();
     let known: Vec<&str> = names.collect();
     let nearest = known.iter().min_by_key(|name| distance(wrong, name));
-    match nearest.filter(|name| distance(wrong, name) <= name.len().min(9) / 3 + 1) {
-        Some(nearest) => format!("there is no setting `{wrong}`; did you mean `{nearest}`?"),
-        None => format!("there is no setting `{wrong}` here; there are: {}", known.join(", ")),
+    let near = nearest.filter(|name| distance(wrong, name) <= name.len().min(9) / 3 + 1);
+    let elsewhere = if line.starts_with('[') { Vec::new() } else { homes(wrong, section) };
+    match (near, &elsewhere[..]) {
+        (_, [""]) => format!("`{wrong}` belongs at the top of the file, above the first `[`"),
+        (_, [_, ..]) => format!("`{wrong}` belongs under {}", elsewhere.join(" or ")),
+        (Some(nearest), []) => format!("there is no setting `{wrong}`; did you mean `{nearest}`?"),
+        (None, []) => {
+            format!("there is no setting `{wrong}` here; there are: {}", known.join(", "))
+        }
     }
 }
 
 /// The line of the packaged file that shows how `key` is written in a section.
 fn example(section: &str, key: &str) -> Option<&'static str> {
+    settings().find(|(inside, name, _)| *inside == section && *name == key).map(|(.., line)| line)
+}
+
+/// Other sections that have a setting of this name.
+fn homes(key: &str, section: &str) -> Vec<&'static str> {
+    let all = settings().filter(|(inside, name, _)| *name == key && *inside != section);
+    let mut homes: Vec<_> = all.map(|(inside, ..)| inside).collect();
+    homes.dedup();
+    homes
+}
+
+/// The settings of the packaged file: section, name, the whole line.
+fn settings() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
     let mut inside = "";
-    PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' '])).find(|line| {
+    PACKAGED.lines().map(|line| line.trim_start_matches(['#', ' '])).filter_map(move |line| {
         if line.starts_with('[') {
             inside = line;
         }
-        inside == section && line.split_once(" = ").is_some_and(|(name, _)| name == key)
+        let (name, _) = line.split_once(" = ")?;
+        (!name.contains(' ')).then_some((inside, name, line))
     })
 }
 

@@ -1,7 +1,7 @@
 //! What a gateway lets be reached from outside.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 use ipnet::Ipv4Net;
@@ -58,7 +58,8 @@ impl Export {
     }
 
     pub(super) fn from_raw(raw: &raw::ExportTable) -> Result<Self, String> {
-        let prefix = network(&raw.prefix)?;
+        let prefix =
+            network(&raw.prefix).map_err(|wrong| with_port(&raw.prefix).unwrap_or(wrong))?;
         refuse_prefix(prefix)?;
         let protocol = raw.protocol.as_ref().map(protocol).transpose()?;
         let ports = raw.ports.iter().map(ports).collect::<Result<Vec<_>, _>>()?;
@@ -119,6 +120,15 @@ pub(super) fn network(text: &str) -> Result<Ipv4Net, String> {
         ));
     }
     Ok(network)
+}
+
+/// What is meant by `192.168.0.2:80`.
+fn with_port(text: &str) -> Option<String> {
+    let meant: SocketAddrV4 = text.parse().ok()?;
+    let (addr, port) = (meant.ip(), meant.port());
+    Some(format!(
+        "`{text}` is no IPv4 network; write `{{ prefix = \"{addr}\", protocol = \"tcp\", ports = [{port}] }}`"
+    ))
 }
 
 fn refuse_prefix(prefix: Ipv4Net) -> Result<(), String> {

@@ -12,7 +12,7 @@ mod metrics;
 mod proxy;
 mod raw;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, unreadable};
 pub use export::Export;
 
 use std::fmt;
@@ -190,7 +190,7 @@ impl Queues {
     /// Most data queues; those for DNS follow after room for so many.
     pub const MAX_WORKERS: u16 = 16;
     /// Distance from the first queue to the last.
-    const LAST: u16 = Self::MAX_WORKERS + 1;
+    pub const LAST: u16 = Self::MAX_WORKERS + 1;
 
     /// Queues of tunnel traffic, one a worker.
     pub fn data(self) -> Range<u16> {

@@ -13,7 +13,7 @@ use crate::dns::packet::DNS_PORT;
 const MAX_ADDRESSES: usize = 16;
 
 const NO_PROXY: &str = "these are the servers of the DNS proxy, which is off; write \
-                        `listen = [\"127.0.0.1:5300\"]` too, or leave `upstream` out";
+                        `listen = [\"127.0.0.1:300\"]` too, or leave `upstream` out";
 const TOO_MANY: &str = "write 16 addresses at most";
 
 type Addresses = Option<Spanned<Vec<Spanned<String>>>>;
@@ -28,20 +28,20 @@ impl Source<'_> {
         serves: bool,
     ) -> Result<Vec<SocketAddr>, ConfigError> {
         self.addresses(raw, |text| {
-            let addr = address(text, "127.0.0.1:5300")?;
+            let addr = address(text, "127.0.0.1:300")?;
             match addr.ip() {
                 IpAddr::V4(ip) if pool.contains(&ip) => Err(format!(
                     "{ip} is in the pool, whose addresses stand for remote hosts; write \
-                     `127.0.0.1:5300`"
+                     `127.0.0.1:300`"
                 )),
                 ip if ip.is_loopback() => Ok(addr),
                 ip if ip.is_unspecified() => Err(format!(
-                    "at {ip} anybody could ask; write `127.0.0.1:5300`, or the address of an \
+                    "at {ip} anybody could ask; write `127.0.0.1:300`, or the address of an \
                      interface in `serve`"
                 )),
                 IpAddr::V4(_) if serves => Ok(addr),
                 ip => Err(format!(
-                    "other hosts could ask at {ip}; write `127.0.0.1:5300`, or `serve` with a routed \
+                    "other hosts could ask at {ip}; write `127.0.0.1:300`, or `serve` with a routed \
                      pool, and an IPv4 address of an interface that is served"
                 )),
             }
@@ -105,7 +105,7 @@ impl Source<'_> {
     }
 }
 
-/// `127.0.0.1`, `127.0.0.1:5300`, `::1`, `[::1]:5300`. Without a port, that of DNS.
+/// `127.0.0.1`, `127.0.0.1:300`, `::1`, `[::1]:300`. Without a port, that of DNS.
 fn address(text: &str, example: &str) -> Result<SocketAddr, String> {
     let addr = match text.parse::<IpAddr>() {
         Ok(ip) => Ok(SocketAddr::from((ip, DNS_PORT))),
@@ -113,7 +113,7 @@ fn address(text: &str, example: &str) -> Result<SocketAddr, String> {
     };
     addr.ok().filter(|addr| addr.port() != 0).ok_or_else(|| {
         format!(
-            "`{}` is no address; write one like `{example}` or `[::1]:5300`, the port after a colon",
+            "`{}` is no address; write one like `{example}` or `[::1]:300`, the port after a colon",
             text.escape_debug()
         )
     })

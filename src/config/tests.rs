@@ -168,6 +168,32 @@ fn an_unknown_setting_is_named_with_the_nearest() {
 }
 
 #[test]
+fn a_setting_in_the_wrong_section_is_sent_home() {
+    for (text, home) in [
+        (
+            "[client]\n[daemon]\nfirewall = \"iptables\"",
+            "belongs at the top of the file, above the first `[`",
+        ),
+        ("[client]\noutside = [\"eth0\"]", "`outside` belongs under [gateway]"),
+        ("pool = \"127.64.0.0/10\"\n[client]", "`pool` belongs under [client]"),
+        ("mtu = 1400\n[client]", "`mtu` belongs under [client] or [gateway]"),
+        ("[client]\nzones = [\"a.b\"]", "`zones` belongs under [[client.emulation]]"),
+    ] {
+        assert!(refusal(text).contains(home), "{}", refusal(text));
+    }
+}
+
+#[test]
+fn what_is_there_twice_is_told_from_what_is_written_wrong() {
+    let twice = "[client]\nmtu = 1400\nmtu = 1500";
+    assert!(refusal(twice).contains("line 3: `mtu = 1500`: this is set already, further up"));
+    let twice = "[client]\n[queues]\n[client]\nmtu = 1400";
+    assert!(
+        refusal(twice).contains("line 3: `[client]`: this section is there already, further up")
+    );
+}
+
+#[test]
 fn a_wrong_type_shows_how_to_write_it() {
     let error = refusal("[client]\nmtu = \"large\"");
     assert!(error.starts_with("line 2: `mtu = \"large\"`: invalid type"), "{error}");
@@ -205,6 +231,11 @@ fn semantic_errors_have_a_line_and_advice() {
         ("[gateway]\noutside = [\"lo\"]\nexports = [\"10.0.0.1\"]", 2, "never arrive on `lo`"),
         ("[gateway]\noutside = [\"eth+\"]\nexports = [\"10.0.0.1\"]", 2, "ip link"),
         ("[gateway]\noutside = [\"a\"]\nexports = [\"0.0.0.0/0\"]", 3, "open relay"),
+        (
+            "[gateway]\noutside = [\"a\"]\nexports = [\"10.0.0.2:80\"]",
+            3,
+            "write `{ prefix = \"10.0.0.2\", protocol = \"tcp\", ports = [80] }`",
+        ),
         ("[gateway]\noutside = [\"a\"]\nexports = [\n\"127.0.0.0/8\"]", 4, "other hosts"),
         (
             "[gateway]\noutside=[\"a\"]\nexports=[{prefix=\"10.0.0.1\",protocol=\"icmp\",ports=[1]}]",
@@ -220,11 +251,11 @@ fn semantic_errors_have_a_line_and_advice() {
 
 #[test]
 fn the_proxy_has_addresses_and_servers() {
-    let text = "[client]\nlisten = [\"127.0.0.1\", \"[::1]:5300\", \"127.0.0.2:5300\"]\n\
+    let text = "[client]\nlisten = [\"127.0.0.1\", \"[::1]:300\", \"127.0.0.2:300\"]\n\
                 upstream = [\"198.51.100.53\", \"[fe80::53%2]:5353\", \"127.0.0.53\"]";
     let client = Config::parse(text).expect(text).client.expect("client");
     let shown = |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(shown(&client.listen), ["127.0.0.1:53", "[::1]:5300", "127.0.0.2:5300"]);
+    assert_eq!(shown(&client.listen), ["127.0.0.1:53", "[::1]:300", "127.0.0.2:300"]);
     assert_eq!(shown(&client.upstream), ["198.51.100.53:53", "[fe80::53%2]:5353", "127.0.0.53:53"]);
     let served =
         "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"192.168.0.1\"]";
@@ -242,7 +273,7 @@ fn proxies_that_would_be_open_or_ask_themselves_are_refused() {
         ("pool = \"198.18.0.0/15\"\nlisten = [\"192.168.0.1\"]", 3, "`serve` with a routed pool"),
         ("pool = \"198.18.0.0/15\"\nserve = [\"lan\"]\nlisten = [\"fd00::1\"]", 4, "an IPv4 address"),
         ("listen = [\"127.64.0.1:53\"]", 2, "is in the pool"),
-        ("listen = [\"localhost\"]", 2, "write one like `127.0.0.1:5300`"),
+        ("listen = [\"localhost\"]", 2, "write one like `127.0.0.1:300`"),
         ("listen = [\"127.0.0.1:0\"]", 2, "write one like"),
         ("listen = [\"127.0.0.1\", \"127.0.0.1:53\"]", 2, "write it once"),
         ("listen = \"127.0.0.1\"", 2, "listen = []"),

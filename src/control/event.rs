@@ -101,12 +101,15 @@ pub enum Event {
         /// A sentence that explains it.
         explanation: String,
     },
-    /// More happened than is told at once, or there are too many flows to tell of each.
+    /// More happened than is told at once, or there are too many flows or mapped addresses to tell of each.
     Missed {
         /// So many events are left out.
         events: u64,
         /// So many flows there are, if they are too many.
         flows: Option<usize>,
+        /// So many mapped addresses there are, if they are too many.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mappings: Option<usize>,
     },
     /// The reader was slow: what came and went within this time is not told.
     Late {

@@ -40,6 +40,10 @@ pub struct Explanation {
     /// Whether the mapping's host is right behind this one: only the hosts of `serve` are led there.
     #[serde(default)]
     pub served_only: bool,
+    /// The names whose A records emulate its NAT record, NAT boxes first, outermost first, then the host;
+    /// none outside the zones of an emulation.
+    #[serde(default)]
+    pub emulated_by: Vec<String>,
     /// What it thinks of each record, in the order of the question.
     pub judgements: Vec<Judgement>,
     /// The mapping that the name led to last.

@@ -24,7 +24,7 @@ pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode, pretty};
 pub use mapping::{Mapping, MappingState};
 pub use mtu::{Fragmented, Mtu, Sizes};
 pub use status::{Queue, Reload, ReloadState, Role, RulesState, RulesStatus, Status, Usage};
-pub use watcher::{INTERVAL_MS, Look, MAX_FLOWS, Watcher};
+pub use watcher::{INTERVAL_MS, Look, MAX_FLOWS, MAX_MAPPINGS, Watcher};
 
 use crate::counters::Counters;
 

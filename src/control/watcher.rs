@@ -16,6 +16,8 @@ pub const INTERVAL_MS: u64 = 500;
 const LATE_MS: u64 = 5_000;
 /// With more flows, none is told of: every look would cost too much.
 pub const MAX_FLOWS: usize = 20_000;
+/// The same of mapped addresses.
+pub const MAX_MAPPINGS: usize = 20_000;
 /// The most events of one look.
 const MAX_EVENTS: usize = 1_000;
 
@@ -28,8 +30,8 @@ pub struct Look {
     pub status: Status,
     /// To [`super::Request::Counters`].
     pub counters: Vec<Counter>,
-    /// To [`super::Request::Mappings`].
-    pub mappings: Vec<Mapping>,
+    /// To [`super::Request::Mappings`]; `None`: there are more than [`MAX_MAPPINGS`].
+    pub mappings: Option<Vec<Mapping>>,
     /// How many flows there are.
     pub total: usize,
     /// To [`super::Request::Flows`], [`MAX_FLOWS`] at most.
@@ -49,8 +51,9 @@ struct Seen {
     reload: Option<Reload>,
     warnings: Vec<String>,
     counters: HashMap<String, u64>,
-    mappings: HashMap<Ipv4Addr, Mapping>,
     /// `None`: there were too many.
+    mappings: Option<HashMap<Ipv4Addr, Mapping>>,
+    /// The same.
     flows: Option<HashMap<Key, Flow>>,
 }
 
@@ -67,7 +70,7 @@ impl Watcher {
             Some(last) => seen.since(last),
             None => vec![Event::Watching {
                 flows: seen.flows.as_ref().map_or(MAX_FLOWS, HashMap::len),
-                mappings: seen.mappings.len(),
+                mappings: seen.mappings.as_ref().map_or(MAX_MAPPINGS, HashMap::len),
                 rules: seen.rules.clone(),
                 reload: seen.reload.clone(),
             }],
@@ -76,7 +79,7 @@ impl Watcher {
         let left = events.len().saturating_sub(MAX_EVENTS) as u64;
         if left > 0 {
             events.truncate(MAX_EVENTS);
-            events.push(Event::Missed { events: left, flows: None });
+            events.push(Event::Missed { events: left, flows: None, mappings: None });
         }
         events.into_iter().map(|event| Dated { time_ms, event }).collect()
     }
@@ -92,7 +95,9 @@ impl Seen {
             reload: look.status.reload,
             warnings: look.status.warnings,
             counters: look.counters.iter().filter(|c| is_trouble(c)).map(counted).collect(),
-            mappings: look.mappings.into_iter().map(|mapping| (mapping.address, mapping)).collect(),
+            mappings: look.mappings.map(|mappings| {
+                mappings.into_iter().map(|mapping| (mapping.address, mapping)).collect()
+            }),
             flows: (!too_many).then(|| flows.collect()),
         }
     }
@@ -117,14 +122,19 @@ impl Seen {
     }
 
     fn mapping_events(&self, last: &Self) -> Vec<Event> {
+        let (Some(now), Some(then)) = (&self.mappings, &last.mappings) else {
+            let first = self.mappings.is_none() && last.mappings.is_some();
+            let missed = Event::Missed { events: 0, flows: None, mappings: Some(MAX_MAPPINGS) };
+            return if first { vec![missed] } else { Vec::new() };
+        };
         let mut events = Vec::new();
-        for (address, mapping) in sorted(&last.mappings) {
-            if self.mappings.get(address).is_none_or(|now| now.paths != mapping.paths) {
+        for (address, mapping) in sorted(then) {
+            if now.get(address).is_none_or(|now| now.paths != mapping.paths) {
                 events.push(Event::MappingRemoved { mapping: Box::new(mapping.clone()) });
             }
         }
-        for (address, mapping) in sorted(&self.mappings) {
-            let before = last.mappings.get(address).filter(|last| last.paths == mapping.paths);
+        for (address, mapping) in sorted(now) {
+            let before = then.get(address).filter(|last| last.paths == mapping.paths);
             if before.is_none() {
                 events.push(Event::MappingAdded { mapping: Box::new(mapping.clone()) });
             }
@@ -150,7 +160,7 @@ impl Seen {
     fn flow_events(&self, last: &Self) -> Vec<Event> {
         let (Some(now), Some(then)) = (&self.flows, &last.flows) else {
             let first = self.flows.is_none() && last.flows.is_some();
-            let missed = Event::Missed { events: 0, flows: Some(MAX_FLOWS) };
+            let missed = Event::Missed { events: 0, flows: Some(MAX_FLOWS), mappings: None };
             return if first { vec![missed] } else { Vec::new() };
         };
         let flow = |flow: &Flow| Box::new(flow.clone());
@@ -297,7 +307,7 @@ mod tests {
             unreachable!("a status")
         };
         let status = *status;
-        Look { time_ms, status, counters, mappings, total: flows.len(), flows }
+        Look { time_ms, status, counters, mappings: Some(mappings), total: flows.len(), flows }
     }
 
     fn events(watcher: &mut Watcher, look: Look) -> Vec<Event> {
@@ -423,12 +433,17 @@ mod tests {
         let many = (0..MAX_EVENTS as u16 + 7).map(|port| flow(port, "opening")).collect();
         let told = events(&mut watcher, look(500, many, Vec::new(), 0));
         assert_eq!(told.len(), MAX_EVENTS + 1);
-        assert_eq!(told.last(), Some(&Event::Missed { events: 7, flows: None }));
+        assert_eq!(told.last(), Some(&Event::Missed { events: 7, flows: None, mappings: None }));
         let mut too_many = look(1000, vec![flow(1, "opening")], Vec::new(), 0);
         too_many.total = MAX_FLOWS + 1;
         let told = events(&mut watcher, too_many.clone());
-        assert_eq!(told, [Event::Missed { events: 0, flows: Some(MAX_FLOWS) }]);
+        assert_eq!(told, [Event::Missed { events: 0, flows: Some(MAX_FLOWS), mappings: None }]);
         assert_eq!(events(&mut watcher, too_many), []);
+        // The same of mapped addresses, of which the daemon then sends none.
+        let unmapped = || Look { mappings: None, ..look(1500, Vec::new(), Vec::new(), 0) };
+        let told = events(&mut watcher, unmapped());
+        assert_eq!(told, [Event::Missed { events: 0, flows: None, mappings: Some(MAX_MAPPINGS) }]);
+        assert_eq!(events(&mut watcher, unmapped()), []);
         assert_eq!(events(&mut watcher, look(2000, Vec::new(), Vec::new(), 0)), []);
     }
 }

@@ -10,7 +10,7 @@ use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::ReloadState;
 use crate::mapping::Mappings;
 use crate::os::events::Events;
@@ -45,7 +45,7 @@ pub(super) struct Plan {
 
 /// Reads a configuration file. The error names the file, and the line if that is known.
 pub fn read(file: &Path) -> Result<Config, String> {
-    let text = fs::read_to_string(file).map_err(|error| error.to_string());
+    let text = fs::read_to_string(file).map_err(|error| config::unreadable(&error));
     let config = text.and_then(|text| Config::parse(&text).map_err(|error| error.to_string()));
     config.map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -139,11 +139,13 @@ impl Running {
         })
     }
 
-    /// Ends all threads, and makes what the plan says from what they leave. Packets wait meanwhile.
+    /// Ends all threads, and makes what the plan says from what they leave. Packets wait meanwhile, but
+    /// not for answers to `nattt`.
     pub(super) fn change(mut self, plan: Plan) -> Result<Daemon, Error> {
-        let since = Instant::now();
         notify_reloading();
-        if let Err(error) = self.stop() {
+        let answered = self.stop_answering();
+        let since = Instant::now();
+        if let Err(error) = answered.and(self.stop()) {
             return self.end().and(Err(error));
         }
         let guard = Arc::clone(&self.shared.guard);

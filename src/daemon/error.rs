@@ -15,7 +15,7 @@ pub enum Error {
     /// A kernel queue could not be bound.
     Queue(u16, io::Error),
     /// A number that natttd itself uses for another queue until it ends.
-    QueueOverlap(u16),
+    QueueOverlap(u16, u16),
     /// The gateway's UDP port is taken.
     TunnelPort(u16, io::Error),
     /// The pool's route could not be set.
@@ -54,19 +54,30 @@ impl fmt::Display for Error {
                      (`modprobe nfnetlink_queue`)?"
                 ),
             },
-            Self::QueueOverlap(number) => write!(
+            Self::QueueOverlap(number, free) => write!(
                 f,
-                "netfilter queue {number} is natttd's own, for another purpose: set a `first` under \
-                 [queues] that is at least 18 away from those it has had, or restart natttd"
+                "netfilter queue {number} is natttd's own, for another purpose, until it is restarted: \
+                 write `first = {free}` under [queues], or restart it (`systemctl restart nattt`; \
+                 connections go on)"
             ),
-            Self::TunnelPort(port, error) => {
+            Self::TunnelPort(port, error) if error.kind() == io::ErrorKind::AddrInUse => {
                 write!(f, "UDP port {port} is taken: {error}: `ss -ulpn` shows by whom")
             }
+            Self::TunnelPort(port, error) => write!(
+                f,
+                "UDP port {port} cannot be had: {error}: start natttd as root or with \
+                 CAP_NET_BIND_SERVICE"
+            ),
             Self::Route(error) => write!(f, "setting the route of the pool: {error}"),
             Self::PoolTaken(pool, net) => write!(
                 f,
                 "the pool {pool} shares addresses with this host's network {net}: set another `pool` \
                  under [client] and load the rules again"
+            ),
+            Self::Setting(name, error) if error.kind() == io::ErrorKind::NotFound => write!(
+                f,
+                "setting {name}: there is none, so no such interface: correct `outside` and `hairpin` \
+                 under [gateway] (`ip link` lists interfaces)"
             ),
             Self::Setting(name, error) => {
                 write!(f, "setting {name}: {error}: set it with `sysctl -w` before natttd starts")
@@ -99,5 +110,18 @@ mod tests {
                 assert!(error.contains(part), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_cause_that_is_known_is_named() {
+        let said = |kind: io::ErrorKind| {
+            let setting = "net/ipv4/conf/eth1/forwarding".to_owned();
+            let setting = Error::Setting(setting, kind.into()).to_string();
+            (setting, Error::TunnelPort(100, kind.into()).to_string())
+        };
+        assert!(said(io::ErrorKind::NotFound).0.contains("no such interface: correct `outside`"));
+        assert!(said(io::ErrorKind::ReadOnlyFilesystem).0.contains("sysctl -w"));
+        assert!(said(io::ErrorKind::AddrInUse).1.contains("is taken"));
+        assert!(said(io::ErrorKind::PermissionDenied).1.contains("start natttd as root"));
     }
 }

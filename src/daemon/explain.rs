@@ -44,6 +44,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
     Reply::Explanation(Box::new(Explanation {
         record_type: client.record_type,
         left_alone: !client.names.includes(&name),
+        emulated_by: emulated_by(client, &name),
         served_only: mapping.as_ref().is_some_and(|mapping| role.serves_only(mapping)),
         judgements,
         unmapped: subject.addresses.iter().filter(stray).copied().collect(),
@@ -54,6 +55,14 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
         last_drop: last_drop(report, subject, mapping.as_ref(), now),
         mapping: mapping.map(|mapping| Mapping::new(&mapping, now)),
     }))
+}
+
+fn emulated_by(client: &Client, name: &Name) -> Vec<String> {
+    let names = dns::settings(client).policy.emulations.names(name);
+    names.map_or_else(Vec::new, |names| {
+        let boxes = names.boxes.iter().map(|(name, _)| name);
+        boxes.chain([&names.host]).map(Name::to_string).collect()
+    })
 }
 
 /// The mapping that a name led to last.

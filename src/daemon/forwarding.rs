@@ -1,5 +1,5 @@
-//! Whether the kernel passes on what comes out of tunnels. A router's does; an ordinary host's, the
-//! paper's home host, has to be told.
+//! Whether tunnel packets can arrive, and whether the kernel passes on what comes out of them. A router's
+//! does; an ordinary host's, the paper's home host, has to be told.
 
 use log::info;
 
@@ -30,9 +30,10 @@ pub(super) fn advice(config: &Config, own: &impl Addresses) -> Vec<String> {
     let client = config.client.as_ref().and_then(|client| doctor::not_serving(client, forwards));
     let is_own = |addr| own.is_own(addr);
     let gateway = config.gateway.as_ref();
+    let deaf = gateway.and_then(|gateway| doctor::no_outside(gateway, &sysctl::interfaces()));
     let gateway = gateway.and_then(|gateway| doctor::not_forwarding(gateway, is_own, forwards));
     let text = |finding: Finding| format!("{}: {}", finding.what, finding.fix);
-    client.into_iter().chain(gateway).map(text).collect()
+    client.into_iter().chain(deaf).chain(gateway).map(text).collect()
 }
 
 /// One that is not there is not what is missing.

@@ -88,9 +88,7 @@ impl Others<'_> {
     fn data(&self, number: u16) -> Result<Arc<Queue>, Error> {
         match self.data_queue(number) {
             Some(queue) => Ok(Arc::clone(queue)),
-            None if self.is_hold(number) || self.is_sorter(number) => {
-                Err(Error::QueueOverlap(number))
-            }
+            None if self.is_hold(number) || self.is_sorter(number) => Err(self.overlap(number)),
             None => bind_queue(number, DATA_QUEUE),
         }
     }
@@ -101,15 +99,22 @@ impl Others<'_> {
         let hold = match self.hold() {
             Some(hold) if hold.number() == number => Arc::clone(hold),
             _ if self.data_queue(number).is_some() || self.is_sorter(number) => {
-                return Err(Error::QueueOverlap(number));
+                return Err(self.overlap(number));
             }
             _ => bind_queue(number, dns::HOLD_QUEUE)?,
         };
         if self.data_queue(sorter).is_some() || self.is_hold(sorter) {
-            return Err(Error::QueueOverlap(sorter));
+            return Err(self.overlap(sorter));
         }
         let handover = handover(sorter, number, lasting)?;
         Ok(Replies { hold, handover, counters: Arc::clone(&lasting.counters) })
+    }
+
+    fn overlap(&self, number: u16) -> Error {
+        let data = self.before.iter().flat_map(|before| &before.data).map(|queue| queue.number());
+        let mut ours: Vec<_> = data.chain(self.hold().map(|hold| hold.number())).collect();
+        ours.extend(self.sorters.lock().unwrap_or_else(PoisonError::into_inner).keys());
+        Error::QueueOverlap(number, beside(&ours))
     }
 
     fn data_queue(&self, number: u16) -> Option<&Arc<Queue>> {
@@ -127,6 +132,17 @@ impl Others<'_> {
     fn is_sorter(&self, number: u16) -> bool {
         self.sorters.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&number)
     }
+}
+
+/// A `first` none of whose numbers is among these.
+fn beside(numbers: &[u16]) -> u16 {
+    let free = |first: &u16| {
+        let others = *first..=first.saturating_add(Queues::LAST);
+        !numbers.iter().any(|number| others.contains(number))
+    };
+    // Above all of them, where there is room.
+    let above = numbers.iter().max().map_or(0, |last| last.saturating_add(1));
+    (above..=u16::MAX - Queues::LAST).chain(0..above).find(free).unwrap_or_default()
 }
 
 /// That of the sorter of this queue, which is started if there is none.
@@ -195,4 +211,26 @@ fn settings(config: &Config, before: Option<&Held>) -> Result<Vec<Arc<Changed>>,
         }
     }
     Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn other_queue_numbers_are_all_others(ours in prop::collection::vec(any::<u16>(), 0..100)) {
+            let first = beside(&ours);
+            let last = first.checked_add(Queues::LAST).expect("no number is too large");
+            prop_assert!(ours.iter().all(|number| !(first..=last).contains(number)));
+        }
+    }
+
+    #[test]
+    fn there_is_room_below_the_highest() {
+        assert_eq!(beside(&[26800, 26817]), 26818);
+        assert_eq!(beside(&[65535]), 0);
+        assert_eq!(beside(&[0, 65535]), 1);
+    }
 }

@@ -27,22 +27,22 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Sooner, if so many octets were added.
 const MOST_ADDED: usize = 8 << 20;
 
-/// In the log.
-const SAVING: &str = "saving the flows, so that connections outlive natttd";
-
 pub(super) struct Keeper {
     roles: Arc<Roles>,
     clock: Clock,
     journal: Journal,
     boot: String,
     snapshot: (Duration, usize),
+    /// In the log.
+    what: String,
     saving: Repeated,
 }
 
 impl Keeper {
     /// For the flows of these roles, and a file that nobody has read yet.
     pub(super) fn new(roles: Arc<Roles>, clock: Clock, state_dir: &Path) -> Self {
-        let journal = Journal::new(&state_dir.join(FILE));
+        let file = state_dir.join(FILE);
+        let journal = Journal::new(&file);
         // Without it no file counts as of this boot: " " is nobody's.
         let boot = clock::boot().unwrap_or_else(|_| " ".into());
         Self {
@@ -51,6 +51,7 @@ impl Keeper {
             journal,
             boot,
             snapshot: Default::default(),
+            what: format!("saving the flows in {}, for when natttd is restarted", file.display()),
             saving: Repeated::default(),
         }
     }
@@ -114,7 +115,7 @@ impl Keeper {
             let written = self.journal.append(&lines(fresh));
             // Success says nothing of lines that found no room before.
             if written.is_err() {
-                self.saving.done(SAVING, written);
+                self.saving.done(&self.what, written);
             }
         }
     }
@@ -124,7 +125,7 @@ impl Keeper {
         let content = Saved::header(&self.boot) + &lines(&self.roles.saved());
         let written = self.journal.replace(&content);
         self.snapshot = (self.uptime(), self.journal.octets());
-        self.saving.done(SAVING, written);
+        self.saving.done(&self.what, written);
     }
 
     /// How long after all flows were written they are written again. After a failure some are missing.

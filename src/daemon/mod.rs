@@ -82,6 +82,8 @@ use worker::Worker;
 
 /// The thread of the DNS proxy, which takes time to end.
 const PROXY: &str = "proxy";
+/// The thread that answers `nattt`, and those of its connections with it.
+const CONTROL: &str = "control";
 /// Descriptors besides those of outer ports.
 const OTHER_DESCRIPTORS: u64 = 256;
 
@@ -144,6 +146,8 @@ struct Shared {
     guard: Arc<Guard>,
     lasting: Lasting,
     stop: Arc<Stop>,
+    /// For those that answer `nattt`, who are asked first.
+    answered: Arc<Stop>,
     pulses: Arc<Pulses>,
     /// Used when flows were opened.
     fresh_flows: Arc<Wake>,
@@ -180,6 +184,7 @@ impl Daemon {
             guard: Arc::new(Guard::new(&config)),
             lasting,
             stop: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
+            answered: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
             fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
@@ -204,7 +209,8 @@ impl Daemon {
 
 impl Running {
     fn end(mut self) -> Result<(), Error> {
-        let result = self.stop();
+        let result = self.stop_answering();
+        let result = result.and(self.stop());
         // What waits goes on as it came, and with it what the proxy still has to answer.
         self.held.replies = None;
         let result = result.and(join(std::mem::take(&mut self.leaving)));
@@ -213,6 +219,16 @@ impl Running {
         self.shared.guard.close();
         info!("natttd stops; the rules stay and keep the pool closed");
         result
+    }
+
+    /// Ends the threads that answer `nattt`. One may be making an answer about very many flows: packets
+    /// go on meanwhile.
+    fn stop_answering(&mut self) -> Result<(), Error> {
+        self.shared.answered.request();
+        let threads = std::mem::take(&mut self.threads);
+        let (control, others) = threads.into_iter().partition(|thread| thread.name == CONTROL);
+        self.threads = others;
+        join(control)
     }
 
     /// Ends all threads, and returns the first error. The proxy's is asked to end only.
@@ -250,8 +266,6 @@ impl Shared {
         }
         let plan = saving.map(Saving::plan);
         threads.push(self.spawn("housekeeping", move || housekeeping.run(plan))?);
-        threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
-        threads.extend(self.metrics(config)?);
         for queue in &held.data {
             threads.push(self.worker(config, Arc::clone(queue))?);
         }
@@ -266,6 +280,9 @@ impl Shared {
             };
             self.dns(captured, client, around, threads)?;
         }
+        // Now that packets are served: many may be waiting to ask.
+        threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
+        threads.extend(self.metrics(config)?);
         for advice in forwarding::advice(config, &self.network) {
             warn!("{advice}");
         }
@@ -316,8 +333,8 @@ impl Shared {
     }
 
     fn control(&self, config: Config, server: Arc<Server>) -> Result<Thread, Error> {
-        let (report, stop) = (self.report(config), Arc::clone(&self.stop));
-        self.spawn("control", move || {
+        let (report, stop) = (self.report(config), Arc::clone(&self.answered));
+        self.spawn(CONTROL, move || {
             let answer = |request| report.answer(request);
             server.serve(&answer, &*stop).map_err(|e| Error::System("control socket", e))
         })

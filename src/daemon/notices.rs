@@ -8,11 +8,14 @@ use crate::counters::{Counter, Counters};
 const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Refusals that somebody notices as a connection that fails for no visible reason.
-const WATCHED: [Counter; 8] = [
+const WATCHED: [Counter; 11] = [
     Counter::ClientNoPort,
     Counter::ClientFlowsFull,
     Counter::ClientConflict,
     Counter::MappingsFull,
+    Counter::ProxyFull,
+    Counter::ProxyHostFull,
+    Counter::ProxyConnectionRefused,
     Counter::GatewayConflict,
     Counter::GatewayFlowsFull,
     Counter::GatewaySourceFull,

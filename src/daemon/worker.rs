@@ -73,6 +73,7 @@ impl Worker {
         now: Time,
     ) {
         let Packet { id, hook, mark, interface, truncated, bytes } = packet;
+        let (ours, others) = (mark | self.mark, mark & !self.mark);
         front.clear();
         let fate = if truncated {
             Fate::Dropped(Counter::Truncated)
@@ -80,26 +81,28 @@ impl Worker {
             // Half of the rules would forward inner packets past the other half.
             Fate::Dropped(Counter::GatewayRulesMissing)
         } else {
-            self.roles.process((hook, interface), bytes, front, now)
+            let fate = self.roles.process((hook, interface), bytes, front, now);
+            // The rules mark what this host itself answers to tunnel packets.
+            if mark == others { fate } else { fate.inside() }
         };
         if let Fate::Rejected(reason) | Fate::Dropped(reason) = fate {
             self.drops.note(bytes, reason, now);
         }
         let queue = self.queue.number();
-        // The mark says "ours" to the rules that follow; it is theirs to clear.
-        let mark = Some(mark | self.mark);
+        // The mark says "ours" to the rules that follow; it is theirs to clear. On its way out a packet
+        // needs none: a reply already belongs to a marked connection.
+        let unmarked = (mark != others).then_some(others);
         let fits = match fate {
             Fate::Encapsulated(_) => {
-                // A reply on its way out already belongs to a marked connection.
-                let mark = mark.filter(|_| hook != Hook::Postrouting);
+                let mark = if hook == Hook::Postrouting { unmarked } else { Some(ours) };
                 verdicts.rewritten(queue, id, Action::Accept, mark, front.bytes(), bytes)
             }
             Fate::Decapsulated { skip, .. } => {
                 let (action, mark) = match hook {
                     // Once more through the same chain, which gives marked packets their
                     // connection timeouts before connection tracking sees them.
-                    Hook::Prerouting => (Action::Repeat, mark),
-                    _ => (Action::Accept, None),
+                    Hook::Prerouting => (Action::Repeat, Some(ours)),
+                    _ => (Action::Accept, unmarked),
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])
             }

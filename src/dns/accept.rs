@@ -23,7 +23,7 @@ impl fmt::Display for Refusal {
             Self::NoHost(addr) => write!(f, "{addr} cannot be a NAT box or a host"),
             Self::PrivateFirstHop(addr) => write!(
                 f,
-                "the outermost NAT box {addr} is private; list the zone as private if it is yours"
+                "the outermost NAT box {addr} is private; if it is yours, list its zone in `private_zones`"
             ),
             Self::OwnFirstHop(addr) => {
                 write!(f, "the outermost NAT box {addr} is this host itself")

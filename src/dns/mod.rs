@@ -12,6 +12,7 @@ pub mod names;
 pub mod packet;
 pub mod query;
 mod rewrite;
+pub mod shares;
 #[cfg(test)]
 mod testing;
 pub mod upstreams;

@@ -49,6 +49,8 @@ pub struct Facts {
     pub hosts: String,
     /// Whether nscd runs.
     pub nscd: bool,
+    /// Why nothing can be written to the state directory; `None` if something can, or it is not known.
+    pub unwritable: Option<&'static str>,
     /// Wall clock, seconds since 1970.
     pub now_s: u64,
 }

@@ -49,7 +49,8 @@ fn samples(facts: &Facts, config: &Config) -> Vec<Sample> {
     let mut samples = Vec::new();
     if let Some(config) = &config.client {
         samples.extend(client(mark));
-        samples.extend(config.serve.iter().flat_map(|interface| served(interface, mark)));
+        let there = config.serve.iter().filter(|interface| exists(facts, interface));
+        samples.extend(there.flat_map(|interface| served(interface, mark)));
     }
     if let Some(gateway) = &config.gateway {
         for export in &gateway.exports {
@@ -140,7 +141,12 @@ fn of_export(facts: &Facts, gateway: &Gateway, export: &Export, mark: u32) -> Ve
             },
         ]
     };
-    gateway.outside.iter().flat_map(of).collect()
+    gateway.outside.iter().filter(|interface| exists(facts, interface)).flat_map(of).collect()
+}
+
+/// Nothing comes in by an interface that is not there: that is another finding.
+fn exists(facts: &Facts, interface: &str) -> bool {
+    facts.interfaces().any(|name| name == interface)
 }
 
 /// The interface to a network that is attached here.
@@ -239,6 +245,10 @@ mod tests {
     fn hosts_that_are_served_pass_forward() {
         let mut facts = testing::client();
         testing::configure(&mut facts, testing::SERVING);
+        facts.iptables = saved(["ACCEPT", "DROP", "ACCEPT"], "");
+        // An interface that is not there is another finding.
+        lacks(&facts, "firewall-drops");
+        testing::set(&mut facts, "net/ipv4/conf/lan/forwarding", "1");
         let replies = "-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT";
         facts.iptables = saved(["ACCEPT", "DROP", "ACCEPT"], replies);
         assert!(found(&facts, "firewall-drops").what.contains("of hosts behind lan"));

@@ -3,11 +3,13 @@
 //! [`examine`] is a list of groups, one file each. A group looks at the facts and names findings,
 //! each with what to do.
 
+mod exports;
 mod facts;
 mod firewall;
 mod mtu;
 mod network;
 mod pool;
+mod ports;
 mod resolver;
 mod routes;
 mod rules;
@@ -16,7 +18,8 @@ mod service;
 mod traffic;
 
 pub use facts::{Asked, Daemon, Facts, Queues, Refusal, Socket};
-pub use network::{not_forwarding, not_serving};
+pub use network::{no_outside, not_forwarding, not_serving};
+pub use ports::FIRST_FREE_PORT;
 pub use traffic::{KernelQueue, kernel_queues};
 
 use serde::Serialize;
@@ -60,7 +63,7 @@ impl Finding {
     }
 }
 
-/// What is wrong, the worst first.
+/// What is wrong, the worst first; what may follow from others after them.
 pub fn examine(facts: &Facts) -> Vec<Finding> {
     let mut findings = service::findings(facts);
     if let Ok(config) = &facts.config {
@@ -68,15 +71,22 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         findings.extend(firewall::findings(facts, config));
         findings.extend(network::findings(facts, config));
         findings.extend(mtu::findings(facts));
+        if let Some(gateway) = &config.gateway {
+            findings.extend(exports::findings(facts, gateway));
+        }
         if let Some(client) = &config.client {
             findings.extend(resolver::findings(facts, client));
             findings.extend(pool::findings(facts, client.pool));
         }
+        findings.extend(ports::findings(facts, config));
         findings.extend(traffic::findings(facts, config));
     }
-    findings.sort_by_key(|finding| finding.severity);
+    findings.sort_by_key(|finding| (finding.severity, CONSEQUENCES.contains(&finding.id)));
     findings
 }
+
+/// Findings that are as likely to follow from others as to be a cause.
+const CONSEQUENCES: [&str; 2] = ["rules-missing", "daemon-absent"];
 
 #[cfg(test)]
 mod testing;

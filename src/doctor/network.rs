@@ -2,14 +2,13 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
-
 use super::routes::{self, Route};
 use super::{Facts, Finding};
-use crate::config::{Client, Config, Export, Gateway};
+use crate::config::{Client, Config, Gateway};
 
 pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut findings = route_localnet(facts);
+    findings.extend(interfaces(facts, config));
     if let Some(client) = &config.client {
         findings.extend(early_demux(facts));
         findings.extend(not_serving(client, |name| forwards(facts, name)));
@@ -17,10 +16,8 @@ pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     findings.extend(conntrack(facts));
     if let Some(gateway) = &config.gateway {
         let routes = facts.routes.as_deref().map(routes::read).unwrap_or_default();
-        findings.extend(interfaces(facts, gateway));
         findings.extend(forwarding(facts, gateway));
         findings.extend(reverse_path(facts, gateway, &routes));
-        findings.extend(gateway.exports.iter().filter_map(|e| export(facts, gateway, &routes, e)));
         findings.extend(tunnel_port(facts, gateway.port));
         findings.extend(udp_lite(facts, gateway));
     }
@@ -76,16 +73,43 @@ fn forwards(facts: &Facts, interface: &str) -> bool {
     facts.of_interface(interface, "forwarding") != Some("0")
 }
 
-fn interfaces(facts: &Facts, gateway: &Gateway) -> Option<Finding> {
-    let there: Vec<&str> = facts.interfaces().collect();
-    let missing = gateway.arrivals().find(|name| !there.contains(&name.as_str()))?;
-    (!there.is_empty()).then(|| {
-        Finding::warning(
+/// Whether there is an interface where tunnel packets can arrive, and if not, what to do. `names`: the
+/// interfaces of this host.
+pub fn no_outside(gateway: &Gateway, names: &[impl AsRef<str>]) -> Option<Finding> {
+    let exists = |wanted: &String| names.iter().any(|name| name.as_ref() == wanted);
+    (!names.is_empty() && !gateway.outside.iter().any(exists)).then(|| {
+        Finding::problem(
             "no-interface",
-            format!("there is no interface {missing}, where the configuration expects tunnels"),
-            "correct `outside` and `hairpin` under [gateway] (`ip link` lists interfaces), or ignore \
-             this if it comes and goes",
+            format!(
+                "there is no interface {}, so no tunnel packet arrives",
+                gateway.outside.join(", ")
+            ),
+            format!("correct `outside` under [gateway]; this host has {}", others(names)),
         )
+    })
+}
+
+fn others(names: &[impl AsRef<str>]) -> String {
+    let names = names.iter().map(AsRef::as_ref).filter(|name| *name != "lo");
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// What the configuration names must be there, sooner or later.
+fn interfaces(facts: &Facts, config: &Config) -> Option<Finding> {
+    let names: Vec<&str> = facts.interfaces().collect();
+    let deaf = config.gateway.as_ref().and_then(|gateway| no_outside(gateway, &names));
+    deaf.or_else(|| {
+        let arrivals = config.gateway.iter().flat_map(Gateway::arrivals);
+        let served = config.client.iter().flat_map(|client| &client.serve);
+        let missing = arrivals.chain(served).find(|name| !names.contains(&name.as_str()))?;
+        let fix = "correct it, or ignore this if it comes and goes; this host has";
+        (!names.is_empty()).then(|| {
+            Finding::warning(
+                "no-interface",
+                format!("the configuration names the interface {missing}, which is not there"),
+                format!("{fix} {}", others(&names)),
+            )
+        })
     })
 }
 
@@ -101,8 +125,9 @@ fn reverse_path(facts: &Facts, gateway: &Gateway, routes: &[Route]) -> Option<Fi
         defaults.any(|route| route.interface.as_deref() == Some(name))
     };
     let known = routes.iter().any(|route| route.to.prefix_len() == 0);
-    let interface =
-        gateway.outside.iter().find(|name| known && strict(name) && !is_way_out(name))?;
+    let there = |name: &str| facts.interfaces().any(|there| there == name);
+    let matters = |name: &&String| there(name) && strict(name) && !is_way_out(name);
+    let interface = gateway.outside.iter().find(|name| known && matters(name))?;
     Some(Finding::warning(
         "reverse-path-filter",
         format!(
@@ -160,49 +185,6 @@ fn conntrack(facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn export(facts: &Facts, gateway: &Gateway, routes: &[Route], export: &Export) -> Option<Finding> {
-    let prefix = export.prefix;
-    let behind = networks_behind(facts, gateway, routes);
-    if export.exact().is_some_and(|addr| facts.is_own(addr))
-        || behind.iter().any(|net| net.contains(&prefix))
-    {
-        return None;
-    }
-    let inner: Vec<String> =
-        behind.iter().filter(|net| prefix.contains(*net)).map(Ipv4Net::to_string).collect();
-    Some(match inner.is_empty() {
-        false => Finding::warning(
-            "export-too-wide",
-            format!("`exports` opens {prefix}, which is more than this host is attached to"),
-            format!("write what is behind it: {}", inner.join(", ")),
-        ),
-        true => Finding::warning(
-            "export-not-here",
-            format!("`exports` opens {prefix}, but no inside interface or route leads there"),
-            "correct `exports` under [gateway], or add the address or route that is missing",
-        ),
-    })
-}
-
-/// Networks that are reached through inside interfaces, or through a hairpin.
-fn networks_behind(facts: &Facts, gateway: &Gateway, routes: &[Route]) -> Vec<Ipv4Net> {
-    let inside = |name: &str| {
-        let is = |names: &[String]| names.iter().any(|other| other == name);
-        name != "lo" && (!is(&gateway.outside) || is(&gateway.hairpin))
-    };
-    let attached = facts.addresses.iter().filter(|(name, _)| inside(name));
-    let routed = routes.iter().filter(|route| {
-        route.table == "main"
-            && route.to.prefix_len() > 0
-            && route.interface.as_deref().is_some_and(inside)
-    });
-    let mut all: Vec<_> =
-        attached.map(|(_, net)| net.trunc()).chain(routed.map(|route| route.to)).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
-}
-
 /// While natttd runs the port is its own: it does not start otherwise.
 fn tunnel_port(facts: &Facts, port: u16) -> Option<Finding> {
     let blocks = |addr: IpAddr| addr.is_ipv4() || addr.is_unspecified();
@@ -239,7 +221,6 @@ fn udp_lite(facts: &Facts, gateway: &Gateway) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{self, found, lacks, set, socket};
-    use super::*;
 
     #[test]
     fn an_interface_that_does_not_forward() {
@@ -275,7 +256,28 @@ mod tests {
     fn an_interface_that_is_not_there() {
         let mut facts = testing::gateway();
         testing::configure(&mut facts, "[gateway]\noutside=[\"ppp0\"]\nexports=[\"192.168.0.2\"]");
-        assert!(found(&facts, "no-interface").what.contains("ppp0"));
+        let finding = found(&facts, "no-interface");
+        assert!(finding.what.contains("ppp0, so no tunnel packet arrives"), "{finding:?}");
+        assert!(finding.fix.contains("this host has lan, wan"), "{finding:?}");
+        assert_eq!(finding.severity, super::super::Severity::Problem);
+        // What is not there filters nothing.
+        set(&mut facts, "net/ipv4/conf/all/rp_filter", "1");
+        lacks(&facts, "reverse-path-filter");
+    }
+
+    #[test]
+    fn one_interface_of_several_that_is_not_there() {
+        let mut facts = testing::gateway();
+        let text = "[gateway]\noutside=[\"wan\",\"ppp0\"]\nexports=[\"192.168.0.2\"]";
+        testing::configure(&mut facts, text);
+        let finding = found(&facts, "no-interface");
+        assert!(finding.what.contains("ppp0, which is not there"), "{finding:?}");
+        assert_eq!(finding.severity, super::super::Severity::Warning);
+        let mut facts = testing::client();
+        testing::configure(&mut facts, testing::SERVING);
+        assert!(found(&facts, "no-interface").what.contains("lan, which"));
+        set(&mut facts, "net/ipv4/conf/lan/forwarding", "1");
+        lacks(&facts, "no-interface");
     }
 
     #[test]
@@ -318,27 +320,6 @@ mod tests {
         lacks(&facts, "conntrack-full");
         set(&mut facts, "net/netfilter/nf_conntrack_count", "900");
         assert!(found(&facts, "conntrack-full").fix.contains("=2000"));
-    }
-
-    #[test]
-    fn exports_that_are_wider_than_what_is_here() {
-        let mut facts = testing::gateway();
-        let export = |facts: &mut Facts, prefix: &str| {
-            let text = format!("[gateway]\noutside=[\"wan\"]\nexports=[\"{prefix}\"]");
-            testing::configure(facts, &text);
-        };
-        export(&mut facts, "192.168.0.0/16");
-        assert!(found(&facts, "export-too-wide").fix.contains("192.168.0.0/24"));
-        export(&mut facts, "10.0.0.0/24");
-        assert!(found(&facts, "export-not-here").what.contains("10.0.0.0/24"));
-        facts.routes = Ok(r#"[{"dst":"10.0.0.0/16","dev":"lan"}]"#.into());
-        lacks(&facts, "export-not-here");
-        // The network outside is not behind it, unless flows may turn there.
-        export(&mut facts, "203.0.113.0/24");
-        found(&facts, "export-not-here");
-        let text = "[gateway]\noutside=[\"wan\"]\nhairpin=[\"wan\"]\nexports=[\"203.0.113.0/24\"]";
-        testing::configure(&mut facts, text);
-        lacks(&facts, "export-not-here");
     }
 
     #[test]

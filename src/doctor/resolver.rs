@@ -64,8 +64,8 @@ fn nss_resolve(facts: &Facts, client: &Client) -> Option<Finding> {
 const BY_PACKETS: &str = "remove `resolve` and the `[...]` behind it from the line `hosts:` of \
                           /etc/nsswitch.conf, and have /etc/resolv.conf name 127.0.0.53: programs then \
                           ask by packets";
-const TO_NATTTD: &str = "write `listen = [\"127.0.0.1:5300\"]` under [client], and send it the zones with \
-                         NAT records: `DNS=127.0.0.1:5300` and `Domains=~example.org` in \
+const TO_NATTTD: &str = "write `listen = [\"127.0.0.1:300\"]` under [client], and send it the zones with \
+                         NAT records: `DNS=127.0.0.1:300` and `Domains=~example.org` in \
                          /etc/systemd/resolved.conf";
 
 /// A proxy that is to ask the servers of resolv.conf, which names the proxy only.
@@ -115,7 +115,7 @@ fn name_servers(resolv_conf: &str) -> impl Iterator<Item = SocketAddr> {
     values.filter_map(server)
 }
 
-/// `127.0.0.1`, `127.0.0.1:5300`; in resolved.conf(5) an interface and a name may follow.
+/// `127.0.0.1`, `127.0.0.1:300`; in resolved.conf(5) an interface and a name may follow.
 fn server(text: &str) -> Option<SocketAddr> {
     let text = text.split(['%', '#']).next()?;
     let with_port = |ip: IpAddr| SocketAddr::from((ip, DNS));
@@ -222,7 +222,7 @@ mod tests {
             "[client]\nlisten = [\"127.0.0.1\"]\nupstream = [\"192.0.2.1\"]",
         );
         lacks(&facts, "dns-over-tcp");
-        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:300\"]");
         found(&facts, "dns-over-tcp");
     }
 
@@ -231,14 +231,14 @@ mod tests {
         let mut facts = testing::client();
         facts.nsswitch_conf = "hosts: files resolve dns\n".into();
         let resolved_conf = |tls: &str| {
-            format!("[Resolve]\nDNS=198.51.100.53 127.0.0.1:5300\nDNSOverTLS={tls}\nDNSSEC=yes\n")
+            format!("[Resolve]\nDNS=198.51.100.53 127.0.0.1:300\nDNSOverTLS={tls}\nDNSSEC=yes\n")
         };
         facts.resolved_conf = Some(resolved_conf("opportunistic"));
-        assert!(found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:5300"));
-        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        assert!(found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:300"));
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:300\"]");
         lacks(&facts, "dns-hidden");
         facts.resolved_conf = Some(resolved_conf("yes"));
-        assert!(!found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:5300"));
+        assert!(!found(&facts, "dns-hidden").fix.contains("DNS=127.0.0.1:300"));
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
         let mut facts = testing::client();
         facts.resolv_conf = "nameserver 127.0.0.1\n".into();
         lacks(&facts, "dns-proxy-circle");
-        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:5300\"]");
+        testing::configure(&mut facts, "[client]\nlisten = [\"127.0.0.1:300\"]");
         assert!(found(&facts, "dns-proxy-circle").what.contains("127.0.0.1"));
         facts.resolv_conf = "nameserver 127.0.0.53\n".into();
         lacks(&facts, "dns-proxy-circle");

@@ -13,11 +13,12 @@ pub(super) fn findings(facts: &Facts, config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(queues(facts));
     findings.extend(tool(facts, config.firewall));
-    match status(facts) {
-        Some(status) => findings.extend(state(status)),
-        None => findings.extend(unseen(facts)),
+    match (&facts.refused, status(facts)) {
+        // What cannot be loaded need not be said to be missing.
+        (Some(refusal), _) => findings.push(refused(refusal)),
+        (None, Some(status)) => findings.extend(state(status)),
+        (None, None) => findings.extend(unseen(facts)),
     }
-    findings.extend(facts.refused.as_ref().map(refused));
     findings
 }
 
@@ -88,7 +89,10 @@ fn refused(refusal: &Refusal) -> Finding {
     let look = "compare with what README.md says that rules need (`nattt rules print` shows them)";
     Finding::problem(
         "rules-refused",
-        format!("this host would not take the firewall rules: {}", refusal.why),
+        format!(
+            "the configuration's firewall rules are not loaded, and this host would not take them: {}",
+            refusal.why
+        ),
         refusal.advice.as_deref().unwrap_or(look).trim_end_matches('.'),
     )
 }
@@ -140,7 +144,9 @@ mod tests {
     fn a_kernel_that_refuses_the_rules() {
         let mut facts = testing::client();
         facts.refused = Some(Refusal { why: "`nft` says: no".into(), advice: None });
+        facts.rules.as_mut().expect("looked at").state = RulesState::Missing;
         assert!(found(&facts, "rules-refused").what.ends_with("`nft` says: no"));
+        lacks(&facts, "rules-missing");
         facts.refused = Some(Refusal { why: "no".into(), advice: Some("use iptables.".into()) });
         assert_eq!(found(&facts, "rules-refused").fix, "use iptables");
     }

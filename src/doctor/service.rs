@@ -15,7 +15,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         let fix = "correct it; `nattt check` says whether it is right";
         Finding::problem("config-wrong", format!("the configuration is wrong: {wrong}"), fix)
     });
-    [config, daemon(facts), release(facts), configuration(facts), clock(facts.now_s)]
+    [config, daemon(facts), release(facts), configuration(facts), state(facts), clock(facts.now_s)]
         .into_iter()
         .flatten()
         .collect()
@@ -27,7 +27,8 @@ fn daemon(facts: &Facts) -> Option<Finding> {
         Daemon::Absent(socket) => Some(Finding::problem(
             "daemon-absent",
             format!("natttd does not run: nothing listens on {socket}"),
-            "start it with `systemctl start nattt`; `journalctl -u nattt` says why it ended",
+            "start it with `systemctl start nattt`, by hand with `natttd`; `journalctl -u nattt` or its \
+             output says why it ended",
         )),
         Daemon::Denied(why) => {
             Some(Finding::information("daemon-denied", why.clone(), "run `sudo nattt doctor`"))
@@ -60,6 +61,19 @@ fn configuration(facts: &Facts) -> Option<Finding> {
              `--config PATH`",
         )
     })
+}
+
+fn state(facts: &Facts) -> Option<Finding> {
+    let folder = facts.config.as_ref().ok()?.daemon.state_dir.display();
+    let why = facts.unwritable?;
+    Some(Finding::warning(
+        "state-not-saved",
+        format!(
+            "natttd cannot write to {folder}, {why}: connections and mapped addresses do not outlive its \
+             restart"
+        ),
+        "free some space, or make it writable; natttd tries again by itself",
+    ))
 }
 
 fn clock(now_s: u64) -> Option<Finding> {
@@ -118,6 +132,17 @@ mod tests {
         assert!(found(&facts, "other-release").what.contains("0.0.1"));
         testing::status(&mut facts).rules.expected = "0123456789abcdef".into();
         assert!(found(&facts, "other-configuration").fix.contains("reload"));
+    }
+
+    #[test]
+    fn a_state_directory_that_takes_nothing() {
+        let mut facts = testing::client();
+        facts.unwritable = Some("its file system is full");
+        assert!(
+            found(&facts, "state-not-saved")
+                .what
+                .contains("/var/lib/nattt, its file system is full")
+        );
     }
 
     #[test]

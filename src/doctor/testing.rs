@@ -81,6 +81,7 @@ fn host(text: &str, roles: Vec<Role>) -> Facts {
         torrc: None,
         hosts: "127.0.0.1 localhost\n".into(),
         nscd: false,
+        unwritable: None,
         now_s: 2_000_000_000,
     }
 }

@@ -18,3 +18,13 @@ fn the_worst_comes_first() {
     let severities: Vec<_> = examine(&facts).iter().map(|finding| finding.severity).collect();
     assert_eq!(severities, [Severity::Problem, Severity::Warning, Severity::Information]);
 }
+
+#[test]
+fn a_cause_comes_before_what_follows_from_it() {
+    let mut facts = testing::gateway();
+    facts.daemon = Daemon::Absent("/run/nattt/control.sock".into());
+    facts.queues = Queues::Loadable;
+    facts.sockets = vec![testing::socket("0.0.0.0", 100, "tinc (77)")];
+    let ids: Vec<_> = examine(&facts).iter().map(|finding| finding.id).collect();
+    assert_eq!(ids, ["tunnel-port-taken", "daemon-absent"]);
+}

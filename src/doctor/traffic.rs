@@ -20,7 +20,7 @@ pub fn kernel_queues(text: &str) -> impl Iterator<Item = KernelQueue> {
 }
 
 /// Counters that mean that somebody has to do something, and what.
-const TELLING: [(&str, &str); 13] = [
+const TELLING: [(&str, &str); 16] = [
     ("gateway_rules_missing", "load the rules with `nattt rules apply`"),
     ("unexpected_hook", "look for other programs' rules that queue to natttd's queue numbers"),
     ("truncated", "look for other programs that changed the queues' settings, and restart natttd"),
@@ -35,15 +35,24 @@ const TELLING: [(&str, &str); 13] = [
     ("gateway_conflict", "let only one client of a NAT use that protocol, or carry it in UDP"),
     ("mappings_full", "set a larger `pool` or `max_mappings` under [client]"),
     ("dns_server_silent", "use a name server that answers questions for unknown record types"),
+    (
+        "proxy_no_answer",
+        "see that the servers of `upstream` under [client] answer, or those of /etc/resolv.conf if there \
+         is no `upstream`",
+    ),
     ("dns_hold_full", "look for what asks so much (`nattt counters --explain`)"),
+    ("proxy_full", "write an `upstream` that does not ask natttd, or look for what asks so much"),
+    ("proxy_host_full", "look for the served host that asks so much: `RUST_LOG=debug` names it"),
     (
         "client_loop",
         "correct the NAT record, whose first hop is this host, or ask inside for its own address",
     ),
 ];
 /// The same, where nobody here has to do anything.
-const HARMLESS: [(&str, &str); 2] = [
+const HARMLESS: [(&str, &str); 4] = [
     ("gateway_not_exported", "list in `exports` what shall be reached; otherwise nothing"),
+    ("dns_malformed_record", "if the name is yours, `nattt explain NAME` says what is wrong"),
+    ("dns_refused_record", "if the name is yours, `nattt explain NAME` says what is wrong"),
     ("client_no_route", "look at the routes of this host (`ip route`), if that goes on"),
 ];
 

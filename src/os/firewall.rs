@@ -50,8 +50,11 @@ impl fmt::Display for FirewallError {
             }
             Self::Start { tool, cause } => write!(f, "`{tool}` could not be run: {cause}"),
             Self::Refused { tool, said } => {
-                write!(f, "`{tool}` refused the rules and left those that were there: {said}")?;
-                advice(tool, said).map_or(Ok(()), |advice| write!(f, "\n{advice}"))
+                write!(f, "`{tool}` refused the rules and left those that were there: ")?;
+                match advice(tool, said) {
+                    Some(advice) => write!(f, "{advice}\nIt said: {}", first_line(said)),
+                    None => f.write_str(said),
+                }
             }
             Self::Timeout(error) => error.fmt(f),
             Self::Route(error) => {
@@ -66,7 +69,7 @@ impl FirewallError {
     pub fn brief(&self) -> String {
         match self {
             Self::Refused { tool, said } => {
-                format!("`{tool}` says: {}", said.lines().next().unwrap_or_default())
+                format!("`{tool}` says: {}", first_line(said))
             }
             error => error.to_string(),
         }
@@ -266,21 +269,31 @@ fn package(tool: &str) -> &'static str {
 }
 
 /// What to do about what a tool said.
+/// A tool may say the same of every rule.
+fn first_line(said: &str) -> &str {
+    said.lines().next().unwrap_or_default()
+}
+
 fn advice(tool: &str, said: &str) -> Option<&'static str> {
     let missing = said.contains("No such file or directory");
     if said.contains("Operation not permitted") || said.contains("Permission denied") {
-        Some("Run this as root.")
+        Some("run this as root.")
     } else if tool == "nft" && missing && said.contains("queue") {
         Some(
-            "This kernel lacks nft's `queue` statement (CONFIG_NFT_QUEUE): use `--flavour \
-             iptables`, and write `firewall = \"iptables\"` into the configuration.",
+            "this kernel lacks nft's `queue` statement (CONFIG_NFT_QUEUE): write `firewall = \
+             \"iptables\"` at the top of the configuration.",
+        )
+    } else if tool == "nft" && missing && said.contains("dup to") {
+        Some(
+            "this kernel lacks nft's `dup` statement: it is in the module nft_dup_ipv4 \
+             (CONFIG_NFT_DUP_IPV4), which Debian's kernels have.",
         )
     } else if said.contains("xtables lock") {
-        Some("Another program holds the xtables lock: try again when it is done.")
+        Some("another program holds the xtables lock: try again when it is done.")
     } else if tool != "nft" && (missing || said.contains("No chain/target/match")) {
         Some(
-            "This kernel lacks something the rules need (xt_NFQUEUE, xt_CT, xt_connmark, \
-             xt_conntrack, xt_addrtype, xt_NETMAP, the tables raw and security).",
+            "this kernel lacks something the rules need (xt_NFQUEUE, xt_CT, xt_connmark, \
+             xt_conntrack, xt_addrtype, xt_NETMAP, xt_TEE, the tables raw and security).",
         )
     } else {
         None
@@ -300,8 +313,25 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_queue_statement_has_a_way_out() {
-        let said = "Error: Could not process rule: No such file or directory\n queue to 1";
+        let said =
+            "Error: Could not process rule: No such file or directory\n queue to 1\nError: more";
+        let error = FirewallError::Refused { tool: "nft", said: said.into() }.to_string();
+        let (first, rest) = error.split_once('\n').expect("two lines");
+        assert!(first.contains("write `firewall = \"iptables\"` at the top"), "{error}");
+        assert_eq!(rest, "It said: Error: Could not process rule: No such file or directory");
+    }
+
+    #[test]
+    fn what_nothing_is_known_about_is_told_as_a_whole() {
+        let said = "Error: syntax error\n  flub";
+        let error = FirewallError::Refused { tool: "nft", said: said.into() }.to_string();
+        assert!(error.ends_with(said), "{error}");
+    }
+
+    #[test]
+    fn a_kernel_that_copies_no_packets_is_told_by_its_module() {
+        let said = "Error: Could not process rule: No such file or directory\n\t\tdup to 127.0.0.1";
         let error = FirewallError::Refused { tool: "nft", said: said.into() };
-        assert!(error.to_string().contains("use `--flavour iptables`"));
+        assert!(error.to_string().contains("module nft_dup_ipv4"));
     }
 }

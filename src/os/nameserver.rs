@@ -12,13 +12,13 @@ use hickory_resolver::Resolver;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{Name as WireName, RData, RecordType};
+use hickory_resolver::proto::rr::{Name as WireName, RData, Record as RRecord, RecordType};
 use hickory_resolver::proto::serialize::binary::{BinDecodable, BinEncodable};
 use resolv_conf::ScopedIp;
 use tokio::runtime::Builder;
 
 use crate::dns::Name;
-use crate::path::Path;
+use crate::path::{Path, PathError};
 use crate::record::Record;
 
 use super::{lookup, network};
@@ -197,24 +197,15 @@ fn read_until(stream: &mut TcpStream, buffer: &mut [u8], deadline: Instant) -> i
     Ok(())
 }
 
-/// The NAT records of a name, and how many were malformed; aliases are followed as far as the
-/// server does.
+/// The NAT records of a name, and what is wrong with each that is malformed; aliases are followed as far
+/// as the server does.
 pub fn nat_records(
     server: SocketAddr,
     name: &Name,
     record_type: u16,
-) -> io::Result<(Vec<Record>, usize)> {
-    let wire = WireName::from_bytes(name.as_wire()).map_err(io::Error::other)?;
-    let resolver = resolver(server).map_err(io::Error::other)?;
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let answers = match runtime.block_on(resolver.lookup(wire, RecordType::from(record_type))) {
-        Ok(found) => found.answers().to_vec(),
-        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Vec::new(),
-        Err(NetError::Timeout) => return Err(io::ErrorKind::TimedOut.into()),
-        Err(error) => return Err(io::Error::other(error)),
-    };
-    let (mut records, mut malformed) = (Vec::new(), 0);
-    for answer in answers {
+) -> io::Result<(Vec<Record>, Vec<PathError>)> {
+    let (mut records, mut malformed) = (Vec::new(), Vec::new());
+    for answer in records_of(server, name, RecordType::from(record_type))? {
         let RData::Unknown { code, rdata } = &answer.data else { continue };
         match Path::from_rdata(&rdata.anything) {
             _ if u16::from(*code) != record_type => {}
@@ -223,10 +214,32 @@ pub fn nat_records(
                 let name = name.and_then(|wire| Name::read(&wire, 0).ok()).map(|(name, _)| name);
                 records.push(Record { name, ttl: Some(answer.ttl), path });
             }
-            Err(_) => malformed += 1,
+            Err(wrong) => malformed.push(wrong),
         }
     }
     Ok((records, malformed))
+}
+
+/// The IPv4 addresses of a name, or of the end of its aliases; on a client, a mapped one.
+pub fn addresses(server: SocketAddr, name: &Name) -> io::Result<Vec<Ipv4Addr>> {
+    let address = |record: RRecord| match record.data {
+        RData::A(addr) => Some(addr.0),
+        _ => None,
+    };
+    Ok(records_of(server, name, RecordType::A)?.into_iter().filter_map(address).collect())
+}
+
+/// What the server answers; nothing if it has none.
+fn records_of(server: SocketAddr, name: &Name, kind: RecordType) -> io::Result<Vec<RRecord>> {
+    let wire = WireName::from_bytes(name.as_wire()).map_err(io::Error::other)?;
+    let resolver = resolver(server).map_err(io::Error::other)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(resolver.lookup(wire, kind)) {
+        Ok(found) => Ok(found.answers().to_vec()),
+        Err(NetError::Dns(DnsError::NoRecordsFound(_))) => Ok(Vec::new()),
+        Err(NetError::Timeout) => Err(io::ErrorKind::TimedOut.into()),
+        Err(error) => Err(io::Error::other(error)),
+    }
 }
 
 fn resolver(server: SocketAddr) -> Result<Resolver<TokioRuntimeProvider>, NetError> {

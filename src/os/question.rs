@@ -41,6 +41,15 @@ pub fn ask(name: &dns::Name, record_type: u16, servers: &[IpAddr]) -> io::Result
     })
 }
 
+/// Asks one server for a name's address.
+pub fn address(name: &dns::Name, server: IpAddr) -> io::Result<Answer> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let resolver = new_resolver(SocketAddr::new(server, DNS_PORT)).map_err(io::Error::other)?;
+        Ok(ask_for(&resolver, name, RecordType::A).await)
+    })
+}
+
 async fn ask_for(resolver: &TokioResolver, name: &dns::Name, kind: RecordType) -> Answer {
     // A name that was already parsed, ending with the root.
     let Ok(name) = Name::from_bytes(name.as_wire()) else {

@@ -11,6 +11,15 @@ pub fn forwarding(interface: &str) -> String {
     format!("net/ipv4/conf/{interface}/forwarding")
 }
 
+/// The interfaces of this network namespace, by their names.
+pub fn interfaces() -> Vec<String> {
+    let entries = std::fs::read_dir(path("net/ipv4/conf")).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| !["all", "default"].contains(&&**name)).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Reads a setting.
 pub fn read(name: &str) -> io::Result<String> {
     Ok(std::fs::read_to_string(path(name))?.trim().to_owned())

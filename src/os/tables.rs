@@ -12,7 +12,7 @@ use super::netlink::Request;
 use super::nfqueue::attributes;
 use crate::config::Flavour;
 use crate::control::{RulesState, RulesStatus};
-use crate::rules::{Chain, Fault, IPTABLES_PREFIX, NFT_TABLE, Shape};
+use crate::rules::{Chain, Family, Fault, IPTABLES_PREFIX, NFT_TABLE, Shape};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_GETTABLE: u16 = 1;
@@ -50,18 +50,21 @@ pub struct Loaded {
 
 /// Looks at the loaded rules.
 pub fn loaded(flavour: Flavour, expected: &Shape) -> io::Result<Loaded> {
-    let (family, home, prefix) = match flavour {
-        Flavour::Nft => (ProtoFamily::Inet, NFT_TABLE, "config_"),
-        Flavour::Iptables => (ProtoFamily::Ipv4, "raw", IPTABLES_PREFIX),
+    let (families, home, prefix): (&[Family], _, _) = match flavour {
+        Flavour::Nft => (&[Family::Inet, Family::Ip], (Family::Inet, NFT_TABLE), "config_"),
+        Flavour::Iptables => (&[Family::Ip], (Family::Ip, "raw"), IPTABLES_PREFIX),
     };
-    let tables = awake_tables(family)?;
-    let mut chains = chains(family)?;
-    chains.retain(|chain| tables.contains_key(&chain.table));
-    let at_home = chains.iter().filter(|chain| chain.table == home);
-    let fingerprint =
-        at_home.filter_map(|chain| fingerprint(chain.name.strip_prefix(prefix)?)).next();
-    let fault = expected.fault(&seen(family, expected, &chains)?);
-    Ok(Loaded { fingerprint, fault, table: tables.get(home).copied() })
+    let (mut chains, mut handle) = (Vec::new(), None);
+    for &family in families {
+        let tables = awake_tables(family)?;
+        chains.extend(chains_of(family, &tables)?);
+        handle = handle.or(tables.get(home.1).copied().filter(|_| family == home.0));
+    }
+    let at_home = |chain: &&Chain| (chain.family, &*chain.table) == home;
+    let name = |chain: &Chain| fingerprint(chain.name.strip_prefix(prefix)?);
+    let fingerprint = chains.iter().filter(at_home).find_map(name);
+    let fault = expected.fault(&seen(expected, &chains)?);
+    Ok(Loaded { fingerprint, fault, table: handle })
 }
 
 /// Whether what was found is what is expected: rules that carry this fingerprint, whole.
@@ -87,14 +90,14 @@ fn fingerprint(hex: &str) -> Option<String> {
 
 /// The kernel's state of all that is expected. Other people's rules, of which there may be very
 /// many, are read only in the chains that must jump to ours.
-fn seen(family: ProtoFamily, expected: &Shape, chains: &[Chain]) -> io::Result<Shape> {
+fn seen(expected: &Shape, chains: &[Chain]) -> io::Result<Shape> {
     let mut seen = Shape::default();
     for chain in expected.chains.keys().filter(|chain| chains.contains(chain)) {
-        seen.chains.insert(chain.clone(), rules(family, chain)?.len());
+        seen.chains.insert(chain.clone(), rules(chain)?.len());
     }
     for jump in expected.jumps.iter().filter(|(from, _)| chains.contains(from)) {
         let (from, to) = jump;
-        if rules(family, from)?.iter().any(|rule| jumps_to(rule, to)) {
+        if rules(from)?.iter().any(|rule| jumps_to(rule, to)) {
             seen.jumps.insert(jump.clone());
         }
     }
@@ -102,7 +105,7 @@ fn seen(family: ProtoFamily, expected: &Shape, chains: &[Chain]) -> io::Result<S
 }
 
 /// Name and handle of every table of a family that is not dormant.
-fn awake_tables(family: ProtoFamily) -> io::Result<BTreeMap<String, u64>> {
+fn awake_tables(family: Family) -> io::Result<BTreeMap<String, u64>> {
     let tables = request(NFT_MSG_GETTABLE, family).dump(mnl::Bus::Netfilter)?;
     Ok(tables.iter().filter_map(|table| awake_table(table.get(NFGENMSG..)?)).collect())
 }
@@ -115,22 +118,23 @@ fn awake_table(table: &[u8]) -> Option<(String, u64)> {
     (!dormant).then_some((text(value(table, NFTA_TABLE_NAME)?), handle))
 }
 
-/// All chains of a family.
-fn chains(family: ProtoFamily) -> io::Result<Vec<Chain>> {
+/// All chains of a family that are in these tables.
+fn chains_of(family: Family, tables: &BTreeMap<String, u64>) -> io::Result<Vec<Chain>> {
     let chains = request(NFT_MSG_GETCHAIN, family).dump(mnl::Bus::Netfilter)?;
-    Ok(chains.iter().filter_map(|chain| chain_of(chain.get(NFGENMSG..)?)).collect())
+    let chains = chains.iter().filter_map(|chain| chain_of(family, chain.get(NFGENMSG..)?));
+    Ok(chains.filter(|chain| tables.contains_key(&chain.table)).collect())
 }
 
-fn chain_of(chain: &[u8]) -> Option<Chain> {
+fn chain_of(family: Family, chain: &[u8]) -> Option<Chain> {
     let table = text(value(chain, NFTA_CHAIN_TABLE)?);
-    Some(Chain { table, name: text(value(chain, NFTA_CHAIN_NAME)?) })
+    Some(Chain { family, table, name: text(value(chain, NFTA_CHAIN_NAME)?) })
 }
 
 /// The rules of a chain: the attributes of each.
-fn rules(family: ProtoFamily, chain: &Chain) -> io::Result<Vec<Vec<u8>>> {
+fn rules(chain: &Chain) -> io::Result<Vec<Vec<u8>>> {
     let string = |text: &str| [text.as_bytes(), &[0]].concat();
     let (table, name) = (string(&chain.table), string(&chain.name));
-    let rules = request(NFT_MSG_GETRULE, family)
+    let rules = request(NFT_MSG_GETRULE, chain.family)
         .attribute(NFTA_RULE_TABLE, &table)
         .attribute(NFTA_RULE_CHAIN, &name)
         .dump(mnl::Bus::Netfilter)?;
@@ -162,7 +166,11 @@ fn target(expression: &[u8]) -> Option<String> {
     way.into_iter().try_fold(expression, value).map(text)
 }
 
-fn request(message: u16, family: ProtoFamily) -> Request {
+fn request(message: u16, family: Family) -> Request {
+    let family = match family {
+        Family::Inet => ProtoFamily::Inet,
+        Family::Ip => ProtoFamily::Ipv4,
+    };
     Request::new(NFNL_SUBSYS_NFTABLES << 8 | message, 0, &[family as u8, 0, 0, 0])
 }
 
@@ -230,7 +238,7 @@ mod tests {
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
             jumps_to(&bytes, "NATTT-OUTPUT");
             awake_table(&bytes);
-            chain_of(&bytes);
+            chain_of(Family::Inet, &bytes);
         }
     }
 }

@@ -45,10 +45,7 @@ pub fn sentence(path: &Path, report: &Report) -> String {
 pub fn checks(path: &Path, report: &Report) -> Vec<String> {
     match report.conclusion {
         Conclusion::Reached => not_let_in(path, report),
-        Conclusion::WayRefused { .. } => vec![format!(
-            "Is {} still the public address of NAT box 1? `nattt record lookup NAME` shows the record",
-            path.first().addr
-        )],
+        Conclusion::WayRefused { .. } => vec![way(path)],
         Conclusion::NoGateway { .. } => no_gateway(path.first()),
         Conclusion::BoxSilent { number: 1 } => first_silent(path, report),
         Conclusion::BoxSilent { number } => later_silent(path, number, report),
@@ -64,6 +61,20 @@ pub fn checks(path: &Path, report: &Report) -> Vec<String> {
         Conclusion::HostRefused { .. } => {
             vec![format!("Is the host switched on, and is {} its address?", path.host())]
         }
+    }
+}
+
+fn way(path: &Path) -> String {
+    let first = path.first().addr;
+    if first.is_private() {
+        format!(
+            "{first} is a private address, which leads nowhere from outside: the record begins with \
+             the public address of the outermost NAT box and ends with the host's own"
+        )
+    } else {
+        format!(
+            "Is {first} still the public address of NAT box 1? `nattt record lookup NAME` shows the record"
+        )
     }
 }
 
@@ -119,15 +130,16 @@ fn exports(path: &Path, number: usize, report: &Report) -> String {
 }
 
 fn no_gateway(first: Hop) -> Vec<String> {
-    vec![
-        gateway_runs(1, first),
-        format!(
-            "If a router that knows no tunnels has the address {}: does it forward UDP port {} to the \
-             gateway behind it?",
-            first.addr, first.port
-        ),
-        NO_LOOPBACK.into(),
-    ]
+    vec![gateway_runs(1, first), forwarded(first), NO_LOOPBACK.into()]
+}
+
+/// The paper's home host: the address is the router's, the gateway is behind it.
+fn forwarded(first: Hop) -> String {
+    format!(
+        "If a router that knows no tunnels has the address {}: does it forward UDP port {} to the gateway \
+         behind it?",
+        first.addr, first.port
+    )
 }
 
 fn first_silent(path: &Path, report: &Report) -> Vec<String> {
@@ -138,9 +150,10 @@ fn first_silent(path: &Path, report: &Report) -> Vec<String> {
             first.addr
         ),
         gateway_runs(1, first),
+        forwarded(first),
         exports(path, 1, report),
         format!(
-            "Does a firewall, a provider, or a router in front of NAT box 1 keep UDP port {} from it?",
+            "Does a firewall or a provider in front of NAT box 1 keep UDP port {} from it?",
             first.port
         ),
         NO_LOOPBACK.into(),
@@ -213,6 +226,15 @@ mod tests {
         (path, Report { levels, kinds, conclusion })
     }
 
+    #[test]
+    fn a_private_first_box_is_named_as_such() {
+        let complaint = Complaint { by: Ipv4Addr::new(198, 51, 100, 1), kind: 3, code: 0 };
+        let (_, report) = report(Conclusion::WayRefused { complaint });
+        let swapped: Path = "192.168.0.2 203.0.113.1".parse().expect("a path");
+        let said = checks(&swapped, &report).join("\n");
+        assert!(said.contains("192.168.0.2 is a private address"), "{said}");
+    }
+
     /// Every conclusion has its own sentence; all that are bad say where to look.
     #[test]
     fn every_conclusion_has_words() {
@@ -224,7 +246,7 @@ mod tests {
             (
                 Conclusion::BoxSilent { number: 1 },
                 "NAT box 1, 203.0.113.1:100, is silent",
-                "loopback",
+                "does it forward UDP port 100 to the gateway",
             ),
             (
                 Conclusion::BoxSilent { number: 2 },

@@ -23,7 +23,7 @@ impl fmt::Display for Warning {
             Self::Refused(Refusal::PrivateFirstHop(addr)) => write!(
                 f,
                 "the outermost NAT box {addr} has a private address: clients refuse that, unless \
-                 they list the zone as private"
+                 their `private_zones` list the zone. The public address comes first, the host's own last"
             ),
             Self::Refused(refusal) => write!(f, "clients refuse this record: {refusal}"),
             Self::Port(hop) => write!(

@@ -27,6 +27,7 @@ const HEADER: &str = "\
 pub(super) fn render(config: &Config, fingerprint: &str) -> String {
     let mut tables = Tables::default();
     tables.raw.declare(fingerprint);
+    tables.answers(config.mark);
     if let Some(client) = &config.client {
         tables.client(config, client);
     }
@@ -69,6 +70,24 @@ struct Tables {
 }
 
 impl Tables {
+    /// What this host itself answers to the first packet of a tunnelled connection: see
+    /// [`super::answers`]. All that leaves lo for elsewhere without a connection is such a copy.
+    fn answers(&mut self, mark: Mark) {
+        let answers = "--ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED";
+        let marks = format!("-j MARK --set-xmark {mark}/{mark}");
+        self.raw.chain("OUTPUT", Place::First);
+        self.raw.declare("ANSWER");
+        self.raw.rule("OUTPUT", format!("{} {answers} -j {PREFIX}ANSWER", ct(mark)));
+        self.raw.rule("ANSWER", format!("-j MARK --set-xmark 0x00000000/{mark}"));
+        self.raw.rule("ANSWER", format!("-m addrtype --dst-type LOCAL {marks}"));
+        self.raw.rule("ANSWER", "-j TEE --gateway 127.0.0.1");
+        self.raw.rule("ANSWER", "-j DROP");
+
+        self.mangle.chain("OUTPUT", Place::First);
+        let copies = "-o lo -m conntrack --ctstate UNTRACKED -m addrtype ! --dst-type LOCAL";
+        self.mangle.rule("OUTPUT", format!("{copies} {marks}"));
+    }
+
     fn client(&mut self, config: &Config, client: &Client) {
         let (mark, pool, queues) = (config.mark, client.pool, config.queues);
         self.raw.chain("OUTPUT", Place::First);
@@ -82,14 +101,14 @@ impl Tables {
         self.filter.chain("OUTPUT", Place::First);
         self.filter.reject("OUTPUT", client);
 
-        self.mangle.chain("OUTPUT", Place::First);
-        self.mangle.save_mark("OUTPUT", mark);
+        self.mangle.save_mark("OUTPUT", "-m conntrack ! --ctstate UNTRACKED", mark);
 
         self.security.chain("INPUT", Place::Last);
         let replies = format!("-p udp {} --ctdir REPLY", ct(mark));
         self.security.queue("INPUT", replies, queues, ClientPort::Destination);
         let related = format!("-p icmp {} --ctstate RELATED --ctdir REPLY", ct(mark));
         self.security.rule("INPUT", format!("{related} {}", errors(queues)));
+        self.security.rule("INPUT", format!("-p icmp {}", copies(mark, queues)));
         self.security.rule("INPUT", dns(config.queues));
         if client.is_routed() {
             self.routed_pool(config, client);
@@ -119,7 +138,7 @@ impl Tables {
 
     fn served_hosts(&mut self, config: &Config, client: &Client) {
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", config.mark);
+        self.mangle.save_mark("PREROUTING", "! -i lo", config.mark);
         self.security.served_dns(client, config.queues);
         if config.gateway.is_some() {
             // Whose own rule queues replies on all marked connections.
@@ -133,6 +152,8 @@ impl Tables {
             let related =
                 format!("-o {interface} -p icmp {marked} --ctstate RELATED --ctdir REPLY");
             self.mangle.rule("POSTROUTING", format!("{related} {}", errors(config.queues)));
+            let copies = copies(config.mark, config.queues);
+            self.mangle.rule("POSTROUTING", format!("-o {interface} {copies}"));
         }
     }
 
@@ -143,6 +164,8 @@ impl Tables {
         self.mangle.chain("POSTROUTING", Place::Last);
         let replies = format!("{} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
+        let copies = copies(config.mark, config.queues);
+        self.mangle.rule("POSTROUTING", format!("! -o lo {copies}"));
         let served = config.client.iter().flat_map(|client| &client.serve);
         for client in gateway.arrivals().chain(served) {
             for error in ICMP_ERRORS {
@@ -161,8 +184,6 @@ impl Tables {
         let own = routed.map_or(String::new(), |client| format!("! -d {} ", client.pool));
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
-        let ends_here = "-m ttl --ttl-lt 2 -m addrtype ! --dst-type LOCAL -j CT --notrack";
-        self.raw.rule("PREROUTING", format!("{marked} {ends_here}"));
         for policy in TIMEOUTS {
             let (protocol, name) = (policy.protocol, policy.name);
             self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));
@@ -181,7 +202,7 @@ impl Tables {
             }
         }
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", mark);
+        self.mangle.save_mark("PREROUTING", "! -i lo", mark);
         self.nat.chain("PREROUTING", Place::First);
         self.nat.rule("PREROUTING", format!("-m connmark --mark {mark}/{mark} -j {IDENTITY}"));
     }
@@ -294,12 +315,12 @@ impl Table {
     }
 
     /// The connection keeps the mark, the packet does not.
-    fn save_mark(&mut self, chain: &str, mark: Mark) {
-        let first = format!("-A {PREFIX}{chain} -m mark --mark {mark}/{mark} -j CONNMARK");
+    fn save_mark(&mut self, chain: &str, matches: &str, mark: Mark) {
+        let marked = format!("{matches} -m mark --mark {mark}/{mark}");
+        let first = format!("-A {PREFIX}{chain} {marked} -j CONNMARK");
         if self.rules.iter().any(|rule| rule.starts_with(&first)) {
             return;
         }
-        let marked = format!("-m mark --mark {mark}/{mark}");
         self.rule(chain, format!("{marked} -j CONNMARK --set-xmark {mark}/{mark}"));
         self.rule(chain, format!("{marked} -j MARK --set-xmark 0x00000000/{mark}"));
     }
@@ -322,6 +343,14 @@ fn ct(mark: Mark) -> String {
 fn quotes_tunnel(port: u16) -> String {
     let icmp = "0>>22&0x3C@";
     format!("-m u32 --u32 \"{icmp}8>>24=0x45&&{icmp}16>>16&0xFF=17&&{icmp}28>>16={port}\"")
+}
+
+/// Queues the copies of what this host itself answers.
+fn copies(mark: Mark, queues: Queues) -> String {
+    let queue = queues.data().start;
+    format!(
+        "-m mark --mark {mark}/{mark} -m conntrack --ctstate UNTRACKED -j NFQUEUE --queue-num {queue}"
+    )
 }
 
 /// Errors are rare: they need no queue of their flow. Without the daemon they go their own way.

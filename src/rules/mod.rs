@@ -7,15 +7,15 @@
 //!
 //! | hook and priority | client role |
 //! |---|---|
-//! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject` |
+//! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject`. What this host itself answers to a first packet: copied |
 //! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
-//! | output, mangle | M moves from the packet to its connection |
+//! | output, mangle | M moves from the packet to its connection. Such copies get M |
 //! | prerouting, raw (routed pool) | to the pool, from `serve`: to the data queues. From the pool: drop |
 //! | prerouting, mangle (`serve`) | M moves from the packet to its connection |
 //! | input, filter - 1 (routed pool) | to the pool, from the network: reject |
 //! | forward, security + 10 (`serve`; iptables: end of security) | DNS replies: to the DNS queue |
-//! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them: to the data queues |
-//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections, ICMP errors about them: to the data queues; DNS replies: to the DNS queue |
+//! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them, copies: to the data queues |
+//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections, ICMP errors about them, copies: to the data queues; DNS replies: to the DNS queue |
 //!
 //! | hook and priority | gateway role |
 //! |---|---|
@@ -25,12 +25,13 @@
 //! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's, and those of `serve`, may leave where they came in, their first packet marked |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
 //! | postrouting, srcnat - 1 (only with `hairpin` or `serve`) | marked: this host's address as the source |
-//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, ICMP errors without a connection: to the data queues |
+//! | output, raw and mangle | what this host itself answers to a first packet: copied, the copies get M |
+//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, copies, ICMP errors without a connection: to the data queues |
 //!
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
 //! anything else would let a listener on this host answer for the remote one; for the gateway,
 //! replies would leave unencapsulated. DNS has it: names must resolve without the daemon. So have
-//! ICMP errors outside M's inner connections: without the daemon they are the kernel's, as if there were no rules.
+//! ICMP errors outside M's inner connections, but for copies: without the daemon they are the kernel's, as if there were no rules.
 //!
 //! Loading nft's text anew deletes its timeout objects, so connections that live then go on with the
 //! kernel's own timeouts (iptables' policies stay): load when the configuration changed, not at
@@ -40,6 +41,7 @@
 //! in nft's table, `NATTT-<16 hex digits>` in iptables' raw table. That chain survives a flush of the
 //! others, so the daemon also compares their [`shape`].
 
+mod answers;
 mod fnv;
 mod iptables;
 mod nft;
@@ -50,7 +52,7 @@ mod timeouts;
 pub use iptables::{PREFIX as IPTABLES_PREFIX, render_ip6tables};
 pub use nft::{TABLE as NFT_TABLE, remove as nft_removal};
 pub use replace::{removal, replacement};
-pub use shape::{Chain, Fault, Shape, shape};
+pub use shape::{Chain, Family, Fault, Shape, shape};
 pub use timeouts::{TIMEOUTS, TimeoutPolicy};
 
 use crate::config::{Config, Flavour};

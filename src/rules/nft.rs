@@ -1,17 +1,19 @@
-//! The rules in nft's language (1.0.6 and later): one table of our own, replaced atomically.
+//! The rules in nft's language (1.0.6 and later): tables of our own, replaced atomically.
 
 use std::net::Ipv4Addr;
 
+use super::answers;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
-/// Our table, of family inet.
+/// Our table, of family inet; one of the same name, of family ip, holds [`answers`].
 pub const TABLE: &str = "nattt";
 
-/// The text that removes the table, whether it is there or not.
+/// The text that removes our tables, whether they are there or not.
 pub fn remove() -> String {
-    // nft 1.0.6 knows no `destroy`; declaring the table first makes deleting it always succeed.
-    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
+    // nft 1.0.6 knows no `destroy`; declaring a table first makes deleting it always succeed.
+    let remove = |family| format!("table {family} {TABLE}\ndelete table {family} {TABLE}\n");
+    remove("inet") + &remove("ip")
 }
 
 pub(super) fn render(config: &Config, fingerprint: &str) -> String {
@@ -41,7 +43,7 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         }
         text += &gateway_postrouting(config, gateway);
     }
-    text + "}\n"
+    text + "}\n" + &answers::table(config.mark)
 }
 
 const HEADER: &str = "\
@@ -76,7 +78,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
     let queue = data_queue(config.queues);
     let dns = config.queues.dns();
     let errors = config.queues.data().start;
-    let has_mark = has_mark("ct", config.mark);
+    let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     let save = save_mark(config.mark);
     format!(
         "
@@ -98,18 +100,20 @@ fn client_chains(config: &Config, client: &Client) -> String {
 		ip daddr {pool} counter reject with icmp type admin-prohibited
 	}}
 
-	# After conntrack: the connection keeps the mark, the packet does not.
+	# After conntrack: the connection keeps the mark, the packet does not. (Answers of this host to its
+	# own packets have the mark and no connection.)
 	chain client_mark {{
 		type filter hook output priority mangle; policy accept;
-		{save}
+		ct state != untracked {save}
 	}}
 
 	# After the user's own filter, which saw established UDP, and related ICMP errors about packets
-	# of ours. DNS and ICMP go on without natttd.
+	# of ours, or such answers of this host. DNS and others' ICMP go on without natttd.
 	chain client_input {{
 		type filter hook input priority security + 10; policy accept;
 		meta l4proto udp {has_mark} ct direction reply counter {queue}
 		meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
+		meta l4proto icmp ct state untracked {packet_has} counter queue to {errors}
 		udp sport 53 ct direction reply counter queue flags bypass to {dns}
 	}}
 "
@@ -161,7 +165,7 @@ fn served_hosts(config: &Config, client: &Client) -> String {
 	# The outer packets of served hosts are forwarded, as if the hosts had sent them.
 	chain client_served_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		{save}
+		iifname != \"lo\" {save}
 	}}
 
 	# After the user's own filter, as in `client_input`.
@@ -177,7 +181,7 @@ fn served_hosts(config: &Config, client: &Client) -> String {
 fn served_replies(config: &Config, client: &Client) -> String {
     let serve = interfaces(&client.serve);
     let (queue, errors) = (data_queue(config.queues), config.queues.data().start);
-    let has_mark = has_mark("ct", config.mark);
+    let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     format!(
         "
 	# After NAT, when they have the served host's address again.
@@ -185,6 +189,7 @@ fn served_replies(config: &Config, client: &Client) -> String {
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		oifname {serve} meta l4proto udp {has_mark} ct direction reply counter {queue}
 		oifname {serve} meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
+		oifname {serve} ct state untracked {packet_has} counter queue to {errors}
 	}}
 "
     )
@@ -226,11 +231,9 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
         "
 	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
 	# marked. Only what is addressed to this host is taken: tunnels through it are not its own.
-	# One whose TTL ends here is not tracked: the kernel drops it, and would drop the queued error too.
 	# ICMP errors about its tunnel packets quote IPv4 without options, UDP and the tunnel port.
 	chain gateway_prerouting {{
 		type filter hook prerouting priority raw; policy accept;
-		{packet_has} ip ttl < 2 fib daddr type != local notrack
 		{packet_has} accept
 		iifname {arrivals} meta nfproto ipv4 udp dport {port} {own}fib daddr type local counter {queue}
 		iifname {arrivals} {ICMP_ERRORS} @th,64,8 0x45 @th,136,8 17 @th,224,16 {port} {own}fib daddr type local counter queue flags bypass to {errors}
@@ -240,7 +243,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	# natttd's own flow (a policy can be set only while the connection is new).
 	chain gateway_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		{save}
+		iifname != \"lo\" {save}
 {timeouts}	}}
 
 	# Binds decapsulated flows to the destination they have, before an ordinary port forward
@@ -311,17 +314,19 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     let arrivals = interfaces(gateway.arrivals().chain(served));
     let errors = config.queues.data().start;
     let queue = data_queue(config.queues);
-    let has_mark = has_mark("ct", config.mark);
+    let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
 	# client role's connections of this host never match: their replies arrive here. Those of served
 	# hosts do.
-	# Errors about packets that were not tracked: natttd sees whether such a packet came through a
-	# tunnel. Others pass, also without natttd.
+	# The same, if this host itself answers a first packet.
+	# Errors of which conntrack knows no connection: natttd sees whether they are about a packet that came
+	# through a tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		{has_mark} ct direction reply counter {queue}
+		oifname != \"lo\" ct state untracked {packet_has} counter queue to {errors}
 		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}
 "
@@ -339,7 +344,7 @@ fn data_queue(queues: Queues) -> String {
 }
 
 /// `of` is `meta` (the packet's mark) or `ct` (the connection's).
-fn has_mark(of: &str, mark: Mark) -> String {
+pub(super) fn has_mark(of: &str, mark: Mark) -> String {
     format!("{of} mark & {mark} != 0x00000000")
 }
 

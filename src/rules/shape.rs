@@ -3,12 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{IPTABLES_PREFIX, NFT_TABLE, render, replace};
+use super::{IPTABLES_PREFIX, render, replace};
 use crate::config::{Config, Flavour};
+
+/// nf_tables' families of tables, as far as we have some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Family {
+    /// Both IP versions.
+    Inet,
+    /// IPv4; iptables' tables are of this family, too.
+    Ip,
+}
 
 /// A chain and the table it is in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chain {
+    /// The table's family.
+    pub family: Family,
     /// The table's name.
     pub table: String,
     /// The chain's name.
@@ -80,10 +91,14 @@ impl Shape {
 
 fn of_nft(text: &str) -> Shape {
     let mut shape = Shape::default();
-    let mut current = None;
+    let (mut table, mut current) = (None, None);
     for line in text.lines().map(str::trim) {
-        if let Some(name) = line.strip_prefix("chain ").and_then(|line| line.strip_suffix(" {")) {
-            let chain = Chain { table: NFT_TABLE.into(), name: name.into() };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["table", family, name, "{"] = words[..] {
+            let family = if family == "inet" { Family::Inet } else { Family::Ip };
+            table = Some((family, name.to_owned()));
+        } else if let (["chain", name, "{"], Some((family, table))) = (&words[..], &table) {
+            let chain = Chain { family: *family, table: table.clone(), name: (*name).to_owned() };
             current = Some(shape.chains.entry(chain).or_default());
         } else if line == "}" {
             current = None;
@@ -101,7 +116,8 @@ fn of_nft(text: &str) -> Shape {
 fn of_iptables(text: &str) -> Shape {
     let mut shape = Shape::default();
     for (table, lines) in replace::sections(text) {
-        let chain = |name: &str| Chain { table: table.into(), name: name.into() };
+        let chain =
+            |name: &str| Chain { family: Family::Ip, table: table.into(), name: name.into() };
         for line in lines {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
@@ -152,11 +168,14 @@ mod tests {
     }
 
     fn chain(table: &str, name: &str) -> Chain {
-        Chain { table: table.into(), name: name.into() }
+        Chain { family: Family::Ip, table: table.into(), name: name.into() }
     }
 
     fn counts(shape: &Shape) -> Vec<(String, usize)> {
-        let name = |chain: &Chain| format!("{} {}", chain.table, chain.name);
+        let name = |chain: &Chain| match chain.family {
+            Family::Inet => format!("inet {} {}", chain.table, chain.name),
+            Family::Ip => format!("{} {}", chain.table, chain.name),
+        };
         shape.chains.iter().map(|(chain, &rules)| (name(chain), rules)).collect()
     }
 
@@ -168,19 +187,22 @@ mod tests {
     fn nft_chains() {
         let config = config(BOTH);
         let shape = shape(&config, Flavour::Nft);
-        let own = format!("nattt config_{}", fingerprint(&config, Flavour::Nft));
+        let own = format!("inet nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
-            ("nattt client_input", 3),
-            ("nattt client_mark", 1),
-            ("nattt client_output", 4),
-            ("nattt client_unmapped", 2),
+            ("inet nattt client_input", 4),
+            ("inet nattt client_mark", 1),
+            ("inet nattt client_output", 4),
+            ("inet nattt client_unmapped", 2),
             (&own, 0),
-            ("nattt gateway_forward", 1),
-            ("nattt gateway_identity", 1),
-            ("nattt gateway_input", 1),
-            ("nattt gateway_mark", 3),
-            ("nattt gateway_postrouting", 2),
-            ("nattt gateway_prerouting", 4),
+            ("inet nattt gateway_forward", 1),
+            ("inet nattt gateway_identity", 1),
+            ("inet nattt gateway_input", 1),
+            ("inet nattt gateway_mark", 3),
+            ("inet nattt gateway_postrouting", 3),
+            ("inet nattt gateway_prerouting", 3),
+            ("nattt answer", 4),
+            ("nattt answers", 1),
+            ("nattt copies", 1),
         ];
         assert_eq!(counts(&shape), list(&expected));
         assert!(shape.jumps.is_empty());
@@ -193,11 +215,12 @@ mod tests {
         let own = format!("raw NATTT-{}", fingerprint(&config, Flavour::Iptables));
         let mut expected = list(&[
             ("filter NATTT-OUTPUT", 2),
-            ("mangle NATTT-OUTPUT", 2),
+            ("mangle NATTT-OUTPUT", 3),
             (&own, 0),
+            ("raw NATTT-ANSWER", 4),
             ("raw NATTT-NFQUEUE-SOURCE", 4),
-            ("raw NATTT-OUTPUT", 6),
-            ("security NATTT-INPUT", 3),
+            ("raw NATTT-OUTPUT", 7),
+            ("security NATTT-INPUT", 4),
             ("security NATTT-NFQUEUE-DESTINATION", 4),
         ]);
         expected.sort();
@@ -216,10 +239,10 @@ mod tests {
     fn every_chain_of_the_iptables_gateway_is_jumped_to() {
         let config = config(BOTH);
         let shape = shape(&config, Flavour::Iptables);
-        // All chains but the one that is only a name, and those that spread packets over queues:
-        // to these our own chains jump.
-        let spreading = shape.chains.keys().filter(|chain| chain.name.contains("NFQUEUE")).count();
-        assert_eq!(shape.jumps.len() + 1 + spreading, shape.chains.len());
+        // All chains but the one that is only a name, and those to which our own chains jump.
+        let inner = |chain: &&Chain| ["NFQUEUE", "ANSWER"].iter().any(|of| chain.name.contains(of));
+        let inner = shape.chains.keys().filter(inner).count();
+        assert_eq!(shape.jumps.len() + 1 + inner, shape.chains.len());
         assert_eq!(shape.chains.get(&chain("mangle", "NATTT-FORWARD")), Some(&4));
     }
 
@@ -230,7 +253,7 @@ mod tests {
         let said = |seen: &Shape| whole.fault(seen).expect("a fault").to_string();
         let mut seen = whole.clone();
         seen.chains.insert(chain("raw", "NATTT-OUTPUT"), 0);
-        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 6");
+        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 7");
         seen.chains.remove(&chain("raw", "NATTT-OUTPUT"));
         assert!(said(&seen).starts_with("chain NATTT-OUTPUT of table raw is missing"));
         let mut seen = whole.clone();

@@ -56,11 +56,11 @@ fn nft_gateway() {
     assert_lines(
         &text,
         &[
-            "meta mark & 0x04000000 != 0x00000000 ip ttl < 2 fib daddr type != local notrack",
             "meta mark & 0x04000000 != 0x00000000 accept",
             "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
             "iifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } @th,64,8 0x45 @th,136,8 17 @th,224,16 100 fib daddr type local counter queue flags bypass to 26800",
-            "meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
+            "ct state != untracked meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
+            "iifname != \"lo\" meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
             "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
             "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
@@ -98,7 +98,6 @@ fn iptables_gateway() {
     assert_lines(
         &text,
         &[
-            "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -m ttl --ttl-lt 2 -m addrtype ! --dst-type LOCAL -j CT --notrack",
             "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
             "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-PREROUTING -i wan0 -p icmp --icmp-type time-exceeded -m addrtype --dst-type LOCAL -m u32 --u32 \"0>>22&0x3C@8>>24=0x45&&0>>22&0x3C@16>>16&0xFF=17&&0>>22&0x3C@28>>16=100\" -j NFQUEUE --queue-num 26800 --queue-bypass",
@@ -112,6 +111,60 @@ fn iptables_gateway() {
     );
     let gateway = "[gateway]\noutside = [\"a\"]\nexports = [\"10.0.0.0/8\"]";
     assert_eq!(render_ip6tables(&config(gateway)), "");
+}
+
+/// With whatever role; where they are queued goes by the roles.
+#[test]
+fn answers_to_first_packets_are_copied_and_queued() {
+    let gateway = "[gateway]\noutside = [\"wan\"]\nexports = [\"10.0.0.0/8\"]";
+    let serving = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]";
+    let (packet, ct) =
+        ("meta mark & 0x04000000 != 0x00000000", "ct mark & 0x04000000 != 0x00000000");
+    let queued = format!("ct state untracked {packet} counter queue to 26800");
+    let marked = "-m mark --mark 0x04000000/0x04000000 -m conntrack --ctstate UNTRACKED -j NFQUEUE --queue-num 26800";
+    for (text, leaving) in [
+        ("[client]", None),
+        (serving, Some(("oifname { \"lan\" }", "-o lan"))),
+        (gateway, Some(("oifname != \"lo\"", "! -o lo"))),
+    ] {
+        let config = config(text);
+        let (nft, iptables) = (render(&config, Flavour::Nft), render(&config, Flavour::Iptables));
+        assert_lines(
+            &nft,
+            &[
+                "delete table ip nattt",
+                &format!(
+                    "{ct} ct state related ct direction reply ct status & confirmed == 0 counter jump answer"
+                ),
+                "meta mark set meta mark & 0xfbffffff",
+                "fib daddr type local meta mark set meta mark | 0x04000000",
+                "dup to 127.0.0.1",
+                "oifname \"lo\" ct state untracked fib daddr type != local counter meta mark set meta mark | 0x04000000",
+            ],
+        );
+        assert_lines(
+            &iptables,
+            &[
+                "-A NATTT-OUTPUT -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED -j NATTT-ANSWER",
+                "-A NATTT-ANSWER -j MARK --set-xmark 0x00000000/0x04000000",
+                "-A NATTT-ANSWER -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x04000000/0x04000000",
+                "-A NATTT-ANSWER -j TEE --gateway 127.0.0.1",
+                "-A NATTT-ANSWER -j DROP",
+                "-A NATTT-OUTPUT -o lo -m conntrack --ctstate UNTRACKED -m addrtype ! --dst-type LOCAL -j MARK --set-xmark 0x04000000/0x04000000",
+            ],
+        );
+        if config.client.is_some() {
+            assert_lines(&nft, &[&format!("meta l4proto icmp {queued}")]);
+            assert_lines(&iptables, &[&format!("-A NATTT-INPUT -p icmp {marked}")]);
+        }
+        if let Some((nft_out, iptables_out)) = leaving {
+            assert_lines(&nft, &[&format!("{nft_out} {queued}")]);
+            assert_lines(&iptables, &[&format!("-A NATTT-POSTROUTING {iptables_out} {marked}")]);
+        }
+        let places = 1 + usize::from(text == serving);
+        assert_eq!(nft.matches(&queued).count(), places, "{nft}");
+        assert_eq!(iptables.matches(marked).count(), places, "{iptables}");
+    }
 }
 
 const HAIRPIN: &str = r#"

@@ -57,6 +57,16 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// Of what this host itself says about a packet that came through a tunnel: nothing of that
+    /// passes outside a tunnel.
+    #[must_use]
+    pub fn inside(self) -> Self {
+        match self {
+            Self::Passed(_) => Self::Dropped(Counter::IcmpError),
+            fate => fate,
+        }
+    }
+
     /// The counter to increment.
     pub fn counter(self) -> Counter {
         match self {

@@ -158,6 +158,27 @@ gateway() {
   check "tunnel packets are queued" counted "${arrivals[@]}"
 }
 
+answers() {
+  y nft add rule ip feint prerouting iifname wan0 ip saddr 203.0.113.2 meta mark set meta mark \| 0x04000000
+  y nft -f - <<'N'
+table ip refuse {
+  chain forward {
+    type filter hook forward priority 0
+    udp dport 4444 reject
+    tcp dport 4444 reject with tcp reset
+  }
+}
+N
+  local before
+  before=$(packets "${copies[@]}")
+  ip netns exec "$A" bash -c 'echo > /dev/udp/192.168.0.2/4444' || true
+  check "an ICMP error about a first packet is queued, once" [ "$(packets "${copies[@]}")" = $((before + 1)) ]
+  ip netns exec "$A" timeout 1 bash -c 'echo > /dev/tcp/192.168.0.2/4444' || true
+  check "a reset, too" [ "$(packets "${copies[@]}")" -gt $((before + 1)) ]
+  y nft delete table ip refuse
+  y nft flush chain ip feint prerouting
+}
+
 exported_by_itself() {
   configuration '"192.168.0.0/24", "192.168.0.1"'
   rules apply "${as[@]}"
@@ -181,11 +202,13 @@ if [ "$flavour" = nft ]; then
   unmapped=(client_unmapped admin-prohibited)
   arrivals=(gateway_prerouting queue)       replies=(gateway_postrouting queue)
   back_out=(gateway_forward drop)           own=(gateway_input drop)
+  copies=(gateway_postrouting 'ct state untracked')
 else
   to_pool=(NATTT-OUTPUT '-d 127' NFQUEUE)   from_pool=(NATTT-OUTPUT '-s 127' DROP)
   unmapped=(NATTT-OUTPUT admin-prohibited)
   arrivals=(NATTT-PREROUTING NFQUEUE)       replies=(NATTT-POSTROUTING NFQUEUE)
   back_out=(NATTT-FORWARD DROP)             own=(NATTT-INPUT DROP)
+  copies=(NATTT-POSTROUTING '-m mark' NFQUEUE)
 fi
 as=(--flavour "${flavour%-legacy}")
 if [ "$flavour" = iptables-legacy ]; then
@@ -200,6 +223,7 @@ foreign
 loading
 client
 gateway
+answers
 exported_by_itself
 removing
 echo "1..$count"

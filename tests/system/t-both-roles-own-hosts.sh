@@ -56,6 +56,16 @@ done
 # The way can be seen: Y, then B.
 matches " 1 192\.168\.7\.1 .* 2 $(mapped G b.example) " \
     "$(on G traceroute -n -q 1 -w 5 -m 4 b.example | xargs)" "traceroute at G"
+# What Y's own firewall refuses is refused at once, too.
+on Y nft add table ip refuse
+on Y nft add chain ip refuse forward '{ type filter hook forward priority filter - 5; }'
+for with in 'tcp reset' 'icmp type admin-prohibited'; do
+    on Y nft flush chain ip refuse forward
+    on Y nft add rule ip refuse forward iifname guests meta l4proto tcp reject with "$with"
+    refused "TCP that Y refuses with $with" fetch G b.example/
+    same 7 "$STATUS" "curl's exit status at G"
+done
+on Y nft delete table ip refuse
 # Others still come through the tunnel.
 matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami)" "A as B sees it"
 

@@ -44,39 +44,39 @@ fig1
 nattt_gateway Y
 
 # At a port of its own; it asks the server of resolv.conf.
-proxy 'listen = ["127.0.0.1:5300", "127.0.0.1:5301"]'
+proxy 'listen = ["127.0.0.1:300", "127.0.0.1:5301"]'
 for how in +notcp +tcp; do
-    address=$(asked @127.0.0.1 -p 5300 $how b.example)
+    address=$(asked @127.0.0.1 -p 300 $how b.example)
     is_mapped "$how" "$address"
     same "This is B." "$(fetch A "$address/")" "the page behind that address, $how"
     same 1.1.1.1 "$(asked @127.0.0.1 -p 5301 $how elsewhere.example)" "a name with an address, $how"
-    same "" "$(asked @127.0.0.1 -p 5300 $how nothing.example)" "a name with nothing, $how"
-    same b.example. "$(asked @127.0.0.1 -p 5300 $how -x "$address")" "the address's name, $how"
-    matches 'status: NXDOMAIN' "$(on A dig @127.0.0.1 -p 5300 $how missing.example)" "NXDOMAIN, $how"
-    same "$address" "$(asked @127.0.0.1 -p 5300 $how +dnssec b.example)" "one who validates, $how"
-    same "" "$(asked @127.0.0.1 -p 5300 $how hinted.example HTTPS | grep -v alpn)" "hints, $how"
+    same "" "$(asked @127.0.0.1 -p 300 $how nothing.example)" "a name with nothing, $how"
+    same b.example. "$(asked @127.0.0.1 -p 300 $how -x "$address")" "the address's name, $how"
+    matches 'status: NXDOMAIN' "$(on A dig @127.0.0.1 -p 300 $how missing.example)" "NXDOMAIN, $how"
+    same "$address" "$(asked @127.0.0.1 -p 300 $how +dnssec b.example)" "one who validates, $how"
+    same "" "$(asked @127.0.0.1 -p 300 $how hinted.example HTTPS | grep -v alpn)" "hints, $how"
 done
 echo "ok - by itself"
 
 # Nobody else may ask, whatever is translated to it.
-refused "a question from N" on N dig +tries=1 +time=1 @198.51.100.10 -p 5300 elsewhere.example
+refused "a question from N" on N dig +tries=1 +time=1 @198.51.100.10 -p 300 elsewhere.example
 on A sysctl -qw net.ipv4.conf.all.route_localnet=1 net.ipv4.conf.eth0.route_localnet=1
 on A nft -f - <<'NFT'
 table ip open {
     chain prerouting {
         type nat hook prerouting priority dstnat
-        meta l4proto { tcp, udp } th dport 5300 counter dnat to 127.0.0.1:5300
+        meta l4proto { tcp, udp } th dport 300 counter dnat to 127.0.0.1:300
     }
     chain input {
         type filter hook input priority -10
-        th dport 5300 counter accept
+        th dport 300 counter accept
     }
 }
 NFT
-on A nft insert rule ip site input meta l4proto '{ tcp, udp }' th dport 5300 accept
+on A nft insert rule ip site input meta l4proto '{ tcp, udp }' th dport 300 accept
 for how in +notcp +tcp; do
     refused "a question from N that is translated, $how" \
-        on N dig +tries=1 +time=2 $how @198.51.100.10 -p 5300 elsewhere.example
+        on N dig +tries=1 +time=2 $how @198.51.100.10 -p 300 elsewhere.example
 done
 more 1 "$(on A nft list chain ip open input | sed -n 's/.*packets \([0-9]*\).*/\1/p')" "such packets at INPUT"
 on A sysctl -qw net.ipv4.conf.all.route_localnet=0 net.ipv4.conf.eth0.route_localnet=0
@@ -84,20 +84,20 @@ on A nft delete table ip open
 echo "ok - nobody else"
 
 # Behind other resolvers. They are what resolv.conf names, so natttd is told whom to ask.
-proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53"]'
+proxy 'listen = ["127.0.0.1:300"]' 'upstream = ["198.51.100.53"]'
 for name in dnsmasq unbound; do [ -x "$(command -v "$name")" ] || skip "$name is not installed"; done
 through dnsmasq 127.0.0.1 dnsmasq --keep-in-foreground --conf-file=/dev/null --pid-file= --no-hosts \
-    --no-resolv --server=198.51.100.53 --server=/example/127.0.0.1#5300 --listen-address=127.0.0.1 \
+    --no-resolv --server=198.51.100.53 --server=/example/127.0.0.1#300 --listen-address=127.0.0.1 \
     --bind-interfaces --user=root
 printf '%s\n' server: '  interface: 127.0.0.1' '  username: ""' '  chroot: ""' '  pidfile: ""' \
     "  directory: \"$RUN\"" '  use-syslog: no' '  do-ip6: no' '  do-not-query-localhost: no' \
     remote-control: '  control-enable: no' \
-    forward-zone: '  name: "example"' '  forward-addr: 127.0.0.1@5300' \
+    forward-zone: '  name: "example"' '  forward-addr: 127.0.0.1@300' \
     forward-zone: '  name: "."' '  forward-addr: 198.51.100.53' >"$RUN/unbound.conf"
 through unbound 127.0.0.1 unbound -d -c "$RUN/unbound.conf"
 if [ -x "$RESOLVED" ]; then
     mkdir "$RUN/resolved"
-    printf '%s\n' '[Resolve]' DNS=127.0.0.1:5300 'Domains=~example' LLMNR=no MulticastDNS=no \
+    printf '%s\n' '[Resolve]' DNS=127.0.0.1:300 'Domains=~example' LLMNR=no MulticastDNS=no \
         >"$RUN/resolved/resolved.conf"
     { cat /etc/passwd; echo 'systemd-resolve:x:65000:65000::/:/bin/false'; } >"$RUN/passwd"
     through resolved 127.0.0.53 unshare -m sh -c "mount -t tmpfs run /run && mkdir -p /run/systemd/resolve &&

@@ -98,6 +98,8 @@ words 'sysctl -w net/ipv4/conf/wan/forwarding=1'
 on Y sysctl -qw net.ipv4.conf.wan.forwarding=1
 variant Y inside 's/"wan"/"lan"/'
 finds Y "warning reverse-path-filter" "$RUN/inside.toml"
+finds Y "problem export-outside" "$RUN/inside.toml"
+words 'if lan is the inside, write `outside = \[\\"wan\\"\]`'
 
 # ---- exports, interfaces, ports ------------------------------------------------------------------
 variant Y wide 's/192.168.0.0\/24/192.168.0.0\/16/'
@@ -106,8 +108,15 @@ words 'write what is behind it: 192.168.0.0/24'
 variant Y elsewhere 's/192.168.0.0\/24/10.0.0.0\/24/'
 finds Y "warning export-not-here" "$RUN/elsewhere.toml"
 variant Y absent 's/"wan"/"ppp0"/'
-finds Y "warning no-interface" "$RUN/absent.toml"
+finds Y "problem no-interface" "$RUN/absent.toml"
+words 'this host has lan, .*wan'
 stop Y natttd
+cp "$RUN/absent.toml" "$RUN/Y.toml"
+start_natttd Y
+matches 'there is no interface ppp0, so no tunnel packet arrives' "$(control Y status)" "status"
+matches 'there is no interface ppp0' "$(cat "$(log Y natttd)")" "natttd's log"
+stop Y natttd
+gateway_config Y
 start Y squatter "$PYTHON" -c 'import socket, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 100)); time.sleep(999)'
 squatting() { finds Y "problem tunnel-port-taken"; }
@@ -116,6 +125,15 @@ words 'python3[^ ]* \('
 finds Y "problem daemon-absent"
 stop Y squatter
 lacks Y tunnel-port-taken
+
+# ---- a disk that is full ----------------------------------------------------------------------------
+lacks A state-not-saved
+mkdir "$RUN/full"
+on A unshare -m sh -c "mount -t tmpfs -o size=16k full '$RUN/full' && { cat /dev/zero >'$RUN/full/x'; true; } 2>/dev/null
+    sed 's|$RUN/A-state|$RUN/full|' '$RUN/A.toml' >'$RUN/full.toml'
+    '$BIN/nattt' --json doctor --config '$RUN/full.toml'" >"$RUN/report" || true
+matches 'state-not-saved' "$(cat "$RUN/report")" 'the id'
+words 'its file system is full'
 
 # ---- the pool ------------------------------------------------------------------------------------
 ip -n "$PREFIX-A" address add 127.66.0.1/32 dev lo
@@ -144,6 +162,20 @@ serving() { finds A "warning dns-for-others"; }
 wait_for 10 "a name server for others" serving
 stop A dns
 sound A
+# A port that any user could have instead of natttd, and one that none could.
+as_nobody() {
+    on A setpriv --reuid=65534 --regid=65534 --clear-groups "$PYTHON" -c 'import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).bind(("127.0.0.1", int(sys.argv[1])))' "$1"
+}
+variant A low 's/\[client\]/&\nlisten = ["127.0.0.1:300"]/'
+refused "a low port for nobody" as_nobody 300
+doctor A "$RUN/low.toml"
+refused "a finding about a low port" grep free-for-all "$RUN/findings"
+sed 's/:300"/:5300"/' "$RUN/low.toml" >"$RUN/high.toml"
+as_nobody 5300
+finds A "warning dns-port-free-for-all" "$RUN/high.toml"
+printf '[metrics]\nlisten = "127.0.0.1:9810"\n' >>"$RUN/low.toml"
+finds A "information metrics-port-free-for-all" "$RUN/low.toml"
 
 # ---- queues, and the end -------------------------------------------------------------------------
 variant A second "s|$RUN/A.sock|$RUN/second.sock|"

@@ -57,6 +57,10 @@ TOML
 start_natttd A
 
 same "This is B." "$(fetch A b.plain/)" "a name that does not exist"
+refused "explain of a name with half of its emulation" control A explain half.plain
+matches 'half-nat1\.plain:.*NAT box 1 .*no such name.*half-in\.plain:.*host +192\.168\.0\.2.*add what is missing' \
+    "$OUTPUT" "what explain says of it"
+matches 'b-nat1\.plain:.*203\.0\.113\.1.*through a tunnel' "$(control A explain b.plain)" "a whole emulation"
 same "This is B2." "$(fetch A c.plain/)" "a name without an address"
 same "This is B." "$(fetch A alias.plain/)" "an alias of a name that does not exist"
 same "This is D." "$(fetch A d.deep.plain/)" "a host behind two boxes"

@@ -21,10 +21,23 @@ bad_records() {
     cat >>"$RUN/named/example.zone" <<'ZONE'
 malformed   TYPE65324 \# 8 CB007101C0A80002
 private     TYPE65324 \# 10 C0A801010064C0A80002
+both        A         203.0.113.1
+            TYPE65324 \# 10 CB0071010064C0A80002
+moved       TYPE65324 \# 10 CB0071630064C0A80002
+late        TXT       "no NAT record yet"
 ZONE
     stop N named
     start N named "$RUN/named/named" -g -4 -n 1 -c "$RUN/named/named.conf"
-    wait_for 20 "the DNS server" on N dig +time=1 +tries=1 @198.51.100.53 malformed.example. TYPE65324
+    wait_for 20 "the DNS server" in_dns malformed.example. CB007101C0A80002
+}
+
+in_dns() { on N dig +short +time=1 +tries=1 @198.51.100.53 "$1" TYPE65324 | grep -q "$2"; }
+
+# now_says NAME HEX: the zone's record changes.
+now_says() {
+    sed -i "s/^\($1  *\).*/\1TYPE65324 \\\\# 10 $2/" "$RUN/named/example.zone"
+    kill -HUP "${PID[N-named]}"
+    wait_for 20 "the other record of $1" in_dns "$1.example." "$2"
 }
 
 fig1
@@ -72,6 +85,40 @@ matches 'malformed: a NAT record has 6n\+4 octets' "$TEXT" "why it is malformed"
 concludes A private.example 1 refused
 explain A private.example
 matches 'REFUSED +the outermost NAT box 192\.168\.1\.1 is private' "$TEXT" "why it is refused"
+
+concludes A both.example 0 address-wins
+explain A both.example
+matches 'wins over its NAT record: remove its A record' "$TEXT" "an address beside the record"
+
+# Where nothing comes back, that is said.
+refused "a page that is not exported" fetch A relay.example/ --max-time 2
+concludes A relay.example 1 unanswered
+explain A relay.example
+matches 'nothing has come back: `nattt trace`' "$TEXT" "a name that does not answer"
+
+# What natttd remembers of another record, or of none, until it is restarted.
+concludes A moved.example 0 tunnelled
+concludes A late.example 1 no-record
+now_says moved CB0071010064C0A80002
+now_says late CB0071010064C0A80002
+concludes A moved.example 1 outdated
+concludes A late.example 1 not-mapped
+explain A late.example
+matches 'If the record is new' "$TEXT" "a record that is new"
+stop A natttd
+start_natttd A
+concludes A moved.example 0 tunnelled
+concludes A late.example 0 tunnelled
+same "This is B." "$(fetch A moved.example/)" "the page of a name that moved"
+
+# Without rules natttd sees no reply; who may not ask it does not guess.
+rules A remove
+concludes A b.example 1 no-rules
+rules A apply
+works_again() { concludes A b.example 0 tunnelled; }
+wait_for 10 "natttd to see its rules" works_again
+same unknown "$(on A "$BIN/nattt" --socket "$RUN/nobody.sock" --json explain b.example | jq -r .conclusion)" \
+    "the conclusion without the daemon"
 
 # A name server that says nothing; a word that is no name; no client here.
 explain A b.example --server 198.51.100.77

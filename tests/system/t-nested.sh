@@ -12,7 +12,13 @@ host B 192.168.0.2/24 192.168.0.1 T lan
 serve B
 accept_tunnelled Y
 capture T wan 'udp port 100'
-nattt_gateway Y 10.0.0.0/24
+# As docs/setups.md says: of the network around T the tunnel port of T is enough.
+{
+    daemon_config Y
+    printf '%s\n' '[gateway]' 'outside = ["wan"]' \
+        'exports = [{ prefix = "10.0.0.9", protocol = "udp", ports = [100] }]'
+} >"$RUN/Y.toml"
+start_natttd Y
 nattt_gateway T
 nattt_client A
 

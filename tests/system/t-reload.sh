@@ -151,6 +151,9 @@ wait_for 10 "port 101 to be taken" has_line Y ready grab
 refuses Y 's/^exports/port = 101\n&/' 'UDP port 101 is taken'
 refuses A 's/^state_dir = .*/state_dir = "\/proc\/none"/' 'state directory /proc/none'
 refuses A '$a [queues]\nfirst = 26815' 'queue 268[0-9]+ is natttd.s own'
+first=$(grep -o 'write .first = [0-9]*' <<<"$OUTPUT" | grep -o '[0-9]*$')
+changed A "\$a [queues]\nfirst = $first"
+changed A '/^\[queues\]/,$d'
 on A ip address add 198.18.7.1/24 dev eth0
 refuses A 's/^\[client\]/&\npool = "198.18.0.0\/15"/' 'shares addresses with this host'
 on A ip address del 198.18.7.1/24 dev eth0

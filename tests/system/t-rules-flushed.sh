@@ -42,6 +42,9 @@ if [ "$FLAVOUR" = nft ]; then
     flushed damaged nft flush chain inet nattt client_output
     flushed damaged nft delete chain inet nattt client_unmapped
     flushed missing nft add table inet nattt '{ flags dormant; }'
+    flushed damaged nft flush chain ip nattt answer
+    flushed damaged nft delete table ip nattt
+    flushed damaged nft add table ip nattt '{ flags dormant; }'
     at_gateway=(nft flush chain inet nattt gateway_forward)
 else
     flushed damaged iptables -t raw -F

@@ -17,6 +17,7 @@ host_state() {
 # What rules and daemon change in a namespace.
 node_state() {
     on "$1" nft -s list table inet nattt 2>/dev/null || true
+    on "$1" nft -s list table ip nattt 2>/dev/null || true
     on "$1" iptables-save | grep -E '^-A|NATTT' || true
     on "$1" ip rule
     on "$1" ip route show table all

@@ -50,6 +50,13 @@ filled
 same "This is B." "$(fetch A "$address/")" "the page after a reload"
 step "the sets are filled, and again after a reload"
 
+on A nft delete table ip nattt
+wait_for 10 "natttd to notice" state damaged
+matches 'chain answer of table nattt is missing' "$(control A status)" "what status says"
+rules A apply
+wait_for 10 "natttd to notice" state loaded
+step "its second table is missed, too"
+
 # In the order of the fates: rejected, dropped by the guard of the route, dropped by the queue.
 refused "TCP to an unmapped address" fetch A 127.65.43.21/
 same 7 "$STATUS" "curl's exit status for an unmapped address"

@@ -4,6 +4,7 @@ mod paths;
 mod publish;
 
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
@@ -12,8 +13,8 @@ use super::table::{Align, Table};
 use super::{FAILED, Failure, USAGE};
 use crate::dns::Name;
 use crate::dns::emulation::{BoxTemplate, Template};
-use crate::os::nameserver::{Server, nat_records};
-use crate::path::{NAT_RR_TYPE, PathSet};
+use crate::os::nameserver::{Server, addresses, nat_records};
+use crate::path::{NAT_RR_TYPE, PathSet, may_be_mapped};
 use crate::record::{
     Emulation, FORMATS, Format, MAX_TTL, Record, RecordSet, decode, render, to_json, warnings,
 };
@@ -130,18 +131,28 @@ fn make(args: &MakeArgs, json: bool) -> Result<String, Failure> {
 fn lookup(name: &Name, server: Option<&Server>, kind: Kind, json: bool) -> Result<String, Failure> {
     let server = server.cloned().map_or_else(Server::of_this_host, Ok);
     let server = server.map_err(|error| failed(format!("no name server to ask: {error}")))?;
-    let asked =
-        server.addresses().and_then(|addresses| nat_records(addresses[0], name, kind.record_type));
-    let (records, malformed) =
-        asked.map_err(|error| failed(format!("asking {server} for {name} failed: {error}")))?;
-    if malformed > 0 {
-        eprintln!("nattt: warning: {malformed} malformed records of {name} are left out");
+    let failure = |error| failed(format!("asking {server} for {name} failed: {error}"));
+    let socket = server.addresses().map_err(failure)?[0];
+    let (records, malformed) = nat_records(socket, name, kind.record_type).map_err(failure)?;
+    for wrong in malformed {
+        eprintln!("nattt: warning: a record of {name} is malformed, and left out: {wrong}");
     }
     if records.is_empty() {
         let kind = kind.record_type;
         return Err(failed(format!("{server} knows no NAT record (TYPE{kind}) of {name}")));
     }
+    warn_of_addresses(name, &addresses(socket, name).unwrap_or_default());
     Ok(shown(&records, kind.record_type, json))
+}
+
+/// On a client the address may be a mapped one, which is as it should be.
+fn warn_of_addresses(name: &Name, addrs: &[Ipv4Addr]) {
+    if let Some(addr) = addrs.iter().find(|addr| !may_be_mapped(**addr)) {
+        eprintln!(
+            "nattt: warning: {name} has an A record, too, {addr}: it wins, and programs do not take the \
+             tunnel; remove it from the zone"
+        );
+    }
 }
 
 impl Wanted {

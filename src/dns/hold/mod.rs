@@ -28,6 +28,7 @@ use super::accept::{acceptable, acceptable_first, may_be_a_host};
 use super::{Class, FollowUp, Lack, Name, Policy, classify};
 use crate::counters::Counter;
 use crate::expiring::Expiring;
+pub use crate::path::MAX_PATHS;
 use crate::path::{Path, PathSet};
 use crate::time::Time;
 
@@ -38,8 +39,6 @@ pub const MAX_WAITING: usize = 1024;
 pub const MAX_LOOKUPS: usize = 512;
 /// The most answers that are remembered.
 pub const MAX_ANSWERS: usize = 8192;
-/// The most alternative paths of one name; more would only cost memory.
-pub const MAX_PATHS: usize = 16;
 
 /// A question without any answer is given up after this time, as if the server had been silent.
 const LOOKUP_LIFETIME: Duration = Duration::from_secs(30);

@@ -38,8 +38,8 @@ impl fmt::Display for AskError {
         match self {
             Self::NoDaemon(path) => write!(
                 f,
-                "no natttd listens on {}; start it with `systemctl start nattt`, \
-                 or name its socket with --socket",
+                "no natttd listens on {}; start it with `systemctl start nattt` \
+                 (by hand `natttd`), or name its socket with --socket",
                 path.display()
             ),
             Self::Denied(path) => write!(

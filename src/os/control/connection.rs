@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::server::Slot;
 use crate::control::{
-    INTERVAL_MS, LineError, Look, MAX_FLOWS, MAX_REQUEST_OCTETS, Reply, Request, Watcher, decode,
-    encode,
+    INTERVAL_MS, LineError, Look, MAX_FLOWS, MAX_MAPPINGS, MAX_REQUEST_OCTETS, Reply, Request,
+    Watcher, decode, encode,
 };
 
 /// How many clients may watch events at once: each costs looks at everything.
@@ -71,7 +71,7 @@ impl<'a> Connection<'a> {
     }
 
     /// Looks again and again, and tells what is new. This thread alone waits for a slow reader, and
-    /// keeps nothing for it but the events of one look.
+    /// keeps nothing for it but the events of one look; one that takes nothing loses its place.
     fn tell_events(&mut self, handler: &impl Fn(Request) -> Reply) -> io::Result<()> {
         let slot = Slot::take(self.watching);
         if slot.number >= MAX_WATCHERS {
@@ -83,7 +83,7 @@ impl<'a> Connection<'a> {
             let began = Instant::now();
             if let Some(look) = look(handler) {
                 for event in watcher.look(look) {
-                    self.write_line(&encode(&Reply::Event(event)), None)?;
+                    self.write_reply(&Reply::Event(event))?;
                 }
             }
             // A look that takes long is taken less often.
@@ -106,10 +106,10 @@ impl<'a> Connection<'a> {
 
     /// Writes one reply.
     pub(super) fn write_reply(&mut self, reply: &Reply) -> io::Result<()> {
-        self.write_line(&encode(reply), Some(Instant::now() + self.patience))
+        self.write_line(&encode(reply), Instant::now() + self.patience)
     }
 
-    fn write_line(&mut self, line: &[u8], deadline: Option<Instant>) -> io::Result<()> {
+    fn write_line(&mut self, line: &[u8], deadline: Instant) -> io::Result<()> {
         let mut rest = line;
         while !rest.is_empty() {
             match self.stream.write(rest) {
@@ -139,7 +139,7 @@ impl<'a> Connection<'a> {
             if searched > MAX_REQUEST_OCTETS {
                 return Ok(Line::TooLong);
             }
-            self.wait(PollFlags::IN, Some(deadline))?;
+            self.wait(PollFlags::IN, deadline)?;
             self.read_some()?;
         }
     }
@@ -165,8 +165,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    fn wait(&self, flags: PollFlags, deadline: Option<Instant>) -> io::Result<()> {
-        match wait(self.stream.as_fd(), flags, self.stop, deadline)? {
+    fn wait(&self, flags: PollFlags, deadline: Instant) -> io::Result<()> {
+        match wait(self.stream.as_fd(), flags, self.stop, Some(deadline))? {
             Woken::Ready => Ok(()),
             Woken::Stopped => Err(ErrorKind::ConnectionAborted.into()),
             Woken::TimedOut => Err(ErrorKind::TimedOut.into()),
@@ -178,7 +178,14 @@ impl<'a> Connection<'a> {
 fn look(handler: &impl Fn(Request) -> Reply) -> Option<Look> {
     let Reply::Status(status) = handler(Request::Status) else { return None };
     let Reply::Counters { counters } = handler(Request::Counters) else { return None };
-    let Reply::Mappings { mappings } = handler(Request::Mappings) else { return None };
+    let many = status.mappings.as_ref().is_some_and(|mappings| mappings.count > MAX_MAPPINGS);
+    let mappings = match many {
+        true => None,
+        false => match handler(Request::Mappings) {
+            Reply::Mappings { mappings } => Some(mappings),
+            _ => return None,
+        },
+    };
     let flows = handler(Request::Flows { limit: MAX_FLOWS });
     let Reply::Flows { total, flows } = flows else { return None };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -66,6 +66,11 @@ impl fmt::Display for ServerError {
                 "{} exists and is not a socket; move it away, or choose another control socket",
                 path.display()
             ),
+            Self::Io(path, source) if source.kind() == io::ErrorKind::PermissionDenied => write!(
+                f,
+                "cannot listen on {}: {source}; start natttd as root, or as a user who may write there",
+                path.display()
+            ),
             Self::Io(path, source) => write!(
                 f,
                 "cannot listen on {}: {source}; see that its directory exists and natttd may \

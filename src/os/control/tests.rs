@@ -330,6 +330,32 @@ fn a_place_to_watch_becomes_free() {
 }
 
 #[test]
+fn a_reader_that_takes_nothing_loses_its_place() {
+    let looks = AtomicUsize::new(0);
+    with_server(Some(Duration::from_millis(50)), lively(&looks, 500), |socket| {
+        let deaf = |_| {
+            let mut stream = UnixStream::connect(socket).expect("connected");
+            stream.write_all(b"{\"version\":1,\"request\":\"events\"}\n").expect("sent");
+            stream
+        };
+        let crowd: Vec<_> = (0..4).map(deaf).collect();
+        // All of them: else some place would have been free all the time.
+        while looks.load(Relaxed) < 4 {
+            thread::yield_now();
+        }
+        let mut others: Vec<UnixStream> = Vec::new();
+        while others.len() < 4 {
+            let mut stream = UnixStream::connect(socket).expect("connected");
+            if let Reply::Event(_) = send(&mut stream, b"{\"version\":1,\"request\":\"events\"}\n")
+            {
+                others.push(stream);
+            }
+        }
+        drop(crowd);
+    });
+}
+
+#[test]
 fn a_reader_that_stops_reading_stops_the_looks_and_nothing_else() {
     let looks = AtomicUsize::new(0);
     with_server(None, lively(&looks, 500), |socket| {

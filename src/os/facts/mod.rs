@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::StatVfsMountFlags;
+
 use super::control::{AskError, ask};
 use super::{firewall, network, sysctl, tables};
 use crate::config::Config;
@@ -24,7 +26,8 @@ const RESOLVED_CONF_D: [&str; 3] = [
 ];
 /// Settings of every interface, and of the host.
 const OF_INTERFACES: [&str; 3] = ["forwarding", "rp_filter", "route_localnet"];
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
+    doctor::FIRST_FREE_PORT,
     sysctl::UDP_EARLY_DEMUX,
     "net/netfilter/nf_conntrack_checksum",
     "net/netfilter/nf_conntrack_count",
@@ -42,7 +45,9 @@ pub fn gather(config: Result<Config, String>, socket: &Path) -> Facts {
         let error = firewall::check(config, config.firewall).err()?;
         Some(Refusal { why: error.brief(), advice: error.advice().map(str::to_owned) })
     });
+    let unwritable = config.as_ref().ok().and_then(|config| unwritable(&config.daemon.state_dir));
     Facts {
+        unwritable,
         daemon: daemon(socket),
         rules,
         refused,
@@ -61,6 +66,16 @@ pub fn gather(config: Result<Config, String>, socket: &Path) -> Facts {
         nscd: Path::new("/run/nscd/socket").exists(),
         now_s: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         config,
+    }
+}
+
+fn unwritable(folder: &Path) -> Option<&'static str> {
+    let state = rustix::fs::statvfs(folder).ok()?;
+    if state.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        Some("its file system is read-only")
+    } else {
+        // A file system that counts no blocks has no end.
+        (state.f_bavail == 0 && state.f_blocks > 0).then_some("its file system is full")
     }
 }
 
@@ -149,6 +164,8 @@ mod tests {
         assert!(facts.settings.contains_key("net/ipv4/conf/lo/route_localnet"));
         let loopback = |(_, net): &(String, ipnet::Ipv4Net)| net.addr() == Ipv4Addr::LOCALHOST;
         assert!(facts.addresses.iter().any(loopback));
+        assert_eq!(unwritable(Path::new("/proc/self")), None);
+        assert_eq!(unwritable(Path::new("/nonexistent")), None);
         assert!(facts.rules.is_some() && facts.now_s > 1_700_000_000);
     }
 }

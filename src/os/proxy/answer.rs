@@ -12,11 +12,12 @@ use super::{Holding, Ticket};
 use crate::counters::{Counter, Counters};
 use crate::dns::hold::{Reply, Server};
 use crate::dns::query::{Asked, Query, Unfit};
+use crate::dns::shares::{Asker, Full, Shares};
 use crate::dns::{Class, Policy, classify};
 
 /// The most questions that are open.
 pub(super) const MAX_OPEN: usize = 512;
-/// The most of them that ask the same. More are a loop: a resolver that sends us what we ask it.
+/// The most of one asker's that ask the same. More are a loop: a resolver that sends us what we ask it.
 const MAX_SAME: usize = 100;
 /// What a reply may grow to; if its client takes less, it is sent to TCP.
 const NO_LIMIT: usize = 65_535;
@@ -27,27 +28,29 @@ pub(super) struct Answers {
     policy: Policy,
     holding: Holding,
     counters: Arc<Counters>,
+    shares: RefCell<Shares>,
     open: Semaphore,
     /// Of them, those whose reply waits for a decision.
     undecided: Semaphore,
-    same: RefCell<HashMap<Asked, usize>>,
+    same: RefCell<HashMap<(Asker, Asked), usize>>,
     ending: Cell<bool>,
 }
 
 impl Answers {
     pub(super) fn new(
         upstream: Upstream,
-        policy: Policy,
+        (policy, serves): (Policy, bool),
         holding: Holding,
         counters: Arc<Counters>,
     ) -> Self {
+        let shares = RefCell::new(Shares::new(MAX_OPEN, serves));
         let (open, undecided) = (Semaphore::new(MAX_OPEN), Semaphore::new(MAX_OPEN));
         let (same, ending) = Default::default();
-        Self { upstream, policy, holding, counters, open, undecided, same, ending }
+        Self { upstream, policy, holding, counters, shares, open, undecided, same, ending }
     }
 
     /// The answer to what a client sent; nothing if it is none of a client's, or comes at the end.
-    pub(super) async fn to(&self, octets: Vec<u8>, by: Transport) -> Option<Vec<u8>> {
+    pub(super) async fn to(&self, octets: Vec<u8>, asker: Asker, by: Transport) -> Option<Vec<u8>> {
         // Its client asks again, the next proxy; an error it would believe.
         if self.ending.get() {
             return None;
@@ -63,9 +66,13 @@ impl Answers {
                 return None;
             }
         };
-        let Some(_turn) = self.turn(&query) else {
-            self.counters.add(Counter::ProxyFull);
-            return Some(query.server_failure());
+        let _turn = match self.turn(asker, &query) {
+            Ok(turn) => turn,
+            Err(full) => {
+                self.counters.add(full);
+                log::debug!("DNS proxy: no room for another question of {asker:?}");
+                return Some(query.server_failure());
+            }
         };
         self.counters.add(Counter::ProxyQuestions);
         let Some(Replied { server, message }) = self.upstream.ask(&query, by).await else {
@@ -107,35 +114,61 @@ impl Answers {
         decision.await.unwrap_or(reply)
     }
 
-    /// Room for one more question, if there is.
-    fn turn(&self, query: &Query) -> Option<Turn<'_>> {
-        let permit = self.open.try_acquire().ok()?;
+    /// Room for one more question, or what there is none by.
+    fn turn(&self, asker: Asker, query: &Query) -> Result<Turn<'_>, Counter> {
+        let place = Place::take(&self.shares, asker).map_err(|full| match full {
+            Full::All => Counter::ProxyFull,
+            Full::Share => Counter::ProxyHostFull,
+        })?;
+        // There are no more places than permits.
+        let permit = self.open.try_acquire().map_err(|_| Counter::ProxyFull)?;
+        let key = (asker, query.asked().clone());
         let mut same = self.same.borrow_mut();
-        let count = same.entry(query.asked().clone()).or_default();
+        let count = same.entry(key.clone()).or_default();
         if *count >= MAX_SAME {
-            return None;
+            return Err(Counter::ProxyFull);
         }
         *count += 1;
-        Some(Turn { asked: query.asked().clone(), same: &self.same, _permit: permit })
+        Ok(Turn { key, same: &self.same, _permit: permit, _place: place })
     }
 }
 
 /// A question's room, until it is dropped.
 struct Turn<'a> {
-    asked: Asked,
-    same: &'a RefCell<HashMap<Asked, usize>>,
+    key: (Asker, Asked),
+    same: &'a RefCell<HashMap<(Asker, Asked), usize>>,
     _permit: SemaphorePermit<'a>,
+    _place: Place<'a>,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut same = self.same.borrow_mut();
-        if let Some(count) = same.get_mut(&self.asked) {
+        if let Some(count) = same.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                same.remove(&self.asked);
+                same.remove(&self.key);
             }
         }
+    }
+}
+
+/// An asker's place, until it is dropped.
+pub(super) struct Place<'a> {
+    shares: &'a RefCell<Shares>,
+    asker: Asker,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn take(shares: &'a RefCell<Shares>, asker: Asker) -> Result<Self, Full> {
+        shares.borrow_mut().take(asker)?;
+        Ok(Self { shares, asker })
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shares.borrow_mut().give_back(self.asker);
     }
 }
 
@@ -162,7 +195,8 @@ mod tests {
         let (replies, _) = crossbeam_channel::bounded(1);
         let holding = Holding { replies, wake: Arc::new(Wake::new().expect("an eventfd")) };
         let counters = Arc::<Counters>::default();
-        let answers = Answers::new(upstream, Policy::default(), holding, Arc::clone(&counters));
+        let policy = (Policy::default(), true);
+        let answers = Answers::new(upstream, policy, holding, Arc::clone(&counters));
         (server, Rc::new(answers), counters)
     }
 
@@ -178,9 +212,17 @@ mod tests {
 
     /// Asks, and goes on before there is an answer.
     async fn ask(answers: &Rc<Answers>, name: &str) {
+        ask_as(answers, Asker::Here, name).await;
+    }
+
+    async fn ask_as(answers: &Rc<Answers>, asker: Asker, name: &str) {
         let (answers, question) = (Rc::clone(answers), query(name));
-        spawn_local(async move { answers.to(question, Transport::Udp).await });
+        spawn_local(async move { answers.to(question, asker, Transport::Udp).await });
         yield_now().await;
+    }
+
+    fn host(last: u8) -> Asker {
+        Asker::Host([192, 168, 0, last].into())
     }
 
     fn assert_refused(answer: Option<Vec<u8>>) {
@@ -195,21 +237,40 @@ mod tests {
             for _ in 0..MAX_SAME {
                 ask(&answers, "Round").await;
             }
-            assert_refused(answers.to(query("rOUND"), Transport::Udp).await);
+            assert_refused(answers.to(query("rOUND"), Asker::Here, Transport::Udp).await);
             assert_eq!(counters.value(Counter::ProxyFull), 1);
             ask(&answers, "other").await;
-            assert_eq!(counters.value(Counter::ProxyQuestions), MAX_SAME as u64 + 1);
+            ask_as(&answers, host(1), "round").await;
+            assert_eq!(counters.value(Counter::ProxyQuestions), MAX_SAME as u64 + 2);
         });
     }
 
     #[test]
     fn no_more_questions_are_open_than_there_is_room_for() {
         run(async {
-            let (_server, answers, _) = proxy();
-            for number in 0..MAX_OPEN {
+            let (_server, answers, counters) = proxy();
+            for number in 0..MAX_OPEN / 2 {
                 ask(&answers, &format!("n{number}")).await;
             }
-            assert_refused(answers.to(query("more"), Transport::Tcp).await);
+            assert_refused(answers.to(query("more"), Asker::Here, Transport::Tcp).await);
+            assert_eq!(counters.value(Counter::ProxyFull), 1);
+        });
+    }
+
+    #[test]
+    fn a_host_that_asks_too_much_silences_nobody() {
+        run(async {
+            let (_server, answers, counters) = proxy();
+            for number in 0..MAX_OPEN / 4 {
+                ask_as(&answers, host(1), &format!("n{number}")).await;
+            }
+            assert_refused(answers.to(query("more"), host(1), Transport::Udp).await);
+            assert_eq!(counters.value(Counter::ProxyHostFull), 1);
+            for asker in [host(2), Asker::Here] {
+                ask_as(&answers, asker, "other").await;
+            }
+            assert_eq!(counters.value(Counter::ProxyQuestions), MAX_OPEN as u64 / 4 + 2);
+            assert_eq!(counters.value(Counter::ProxyFull), 0);
         });
     }
 
@@ -221,7 +282,7 @@ mod tests {
             let ending = Rc::clone(&answers);
             let end = spawn_local(async move { ending.end().await });
             yield_now().await;
-            assert_eq!(answers.to(query("late"), Transport::Tcp).await, None);
+            assert_eq!(answers.to(query("late"), Asker::Here, Transport::Tcp).await, None);
             assert_eq!(counters.value(Counter::ProxyFull), 0);
             assert!(!end.is_finished(), "the early one is open");
         });
@@ -236,7 +297,7 @@ mod tests {
             for _ in 0..3 {
                 let asked = spawn_local({
                     let answers = Rc::clone(&answers);
-                    async move { answers.to(query("b"), Transport::Udp).await }
+                    async move { answers.to(query("b"), Asker::Here, Transport::Udp).await }
                 });
                 let mut buffer = [0; 512];
                 let (length, client): (usize, SocketAddr) =

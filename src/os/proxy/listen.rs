@@ -3,18 +3,26 @@
 //! Each is bound to an interface as well as to an address: loopback, or one whose hosts are served. A
 //! loopback address alone would not keep other hosts out, where `route_localnet` is set or somebody's
 //! rules translate to it.
+//!
+//! An interface that is deleted and made anew, as bridges of containers and VPNs are, is another one to the
+//! kernel, and a socket stays with the old one: where the name comes back with the address, other sockets are
+//! bound.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::sleep;
 
 use super::ProxyError;
 use crate::os::network;
 
 const LOOPBACK: &str = "lo";
+/// How often to look whether the interface is still the same: one system call.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
 
@@ -23,6 +31,11 @@ const BACKLOG: i32 = 128;
 pub struct Listening {
     addr: SocketAddr,
     interface: String,
+    sockets: Mutex<Sockets>,
+}
+
+#[derive(Debug)]
+struct Sockets {
     udp: std::net::UdpSocket,
     tcp: std::net::TcpListener,
 }
@@ -40,11 +53,16 @@ pub fn listen(
     before: &[Arc<Listening>],
 ) -> Result<Vec<Arc<Listening>>, ProxyError> {
     let one = |&addr| {
-        let interface = interface_of(addr, serve)?;
-        let mut before = before.iter();
-        match before.find(|old| (old.addr, &old.interface) == (addr, &interface)) {
-            Some(old) => Ok(Arc::clone(old)),
-            None => Listening::bind(addr, interface).map(Arc::new),
+        let old = |served: &dyn Fn(&String) -> bool| {
+            before.iter().find(|old| old.addr == addr && served(&old.interface)).cloned()
+        };
+        match interface_of(addr, serve) {
+            Ok(interface) => match old(&|name| *name == interface) {
+                Some(old) => Ok(old),
+                None => Listening::bind(addr, interface).map(Arc::new),
+            },
+            // It is away at the moment.
+            Err(error) => old(&|name| serve.contains(name)).ok_or(error),
         }
     };
     addrs.iter().map(one).collect()
@@ -52,17 +70,64 @@ pub fn listen(
 
 impl Listening {
     fn bind(addr: SocketAddr, interface: String) -> Result<Self, ProxyError> {
-        let sockets = || Ok((udp(addr, &interface)?, tcp(addr, &interface)?));
-        let (udp, tcp) = sockets().map_err(|error| ProxyError::Listen(addr, error))?;
-        Ok(Self { addr, interface, udp, tcp })
+        let sockets = Sockets::bind(addr, &interface);
+        let sockets = sockets.map_err(|error| ProxyError::Listen(addr, error))?;
+        Ok(Self { addr, interface, sockets: Mutex::new(sockets) })
     }
 
     /// Needs the runtime's context.
     pub(super) fn listener(&self) -> io::Result<Listener> {
+        let sockets = self.sockets();
         Ok(Listener {
-            udp: UdpSocket::from_std(self.udp.try_clone()?)?,
-            tcp: TcpListener::from_std(self.tcp.try_clone()?)?,
+            udp: UdpSocket::from_std(sockets.udp.try_clone()?)?,
+            tcp: TcpListener::from_std(sockets.tcp.try_clone()?)?,
         })
+    }
+
+    /// Waits until the interface is another one, and listens there.
+    pub(super) async fn anew(&self) -> io::Result<Listener> {
+        loop {
+            sleep(LOOK_EVERY).await;
+            match self.renew() {
+                Ok(false) => {}
+                Ok(true) => {
+                    log::info!(
+                        "the DNS proxy listens at {} again: {} is back",
+                        self.addr,
+                        self.interface
+                    );
+                    return self.listener();
+                }
+                // Not yet there, or without the address.
+                Err(error) => log::debug!("listening at {} again: {error}", self.addr),
+            }
+        }
+    }
+
+    /// Binds other sockets if the interface of these is gone. Whether it did.
+    fn renew(&self) -> io::Result<bool> {
+        let mut sockets = self.sockets();
+        if sockets.belong_to(&self.interface) {
+            return Ok(false);
+        }
+        *sockets = Sockets::bind(self.addr, &self.interface)?;
+        Ok(true)
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sockets {
+    fn bind(addr: SocketAddr, interface: &str) -> io::Result<Self> {
+        Ok(Self { udp: udp(addr, interface)?, tcp: tcp(addr, interface)? })
+    }
+
+    /// The kernel knows the name by the number that a socket is bound to, as long as there is one.
+    fn belong_to(&self, interface: &str) -> bool {
+        let device = SockRef::from(&self.udp).device();
+        matches!(device, Ok(Some(name)) if name == interface.as_bytes())
     }
 }
 
@@ -108,8 +173,8 @@ mod tests {
     fn only_loopback_and_served_interfaces_are_listened_at() {
         let interface =
             |addr: &str| interface_of(addr.parse().expect("an address"), &["eth9".to_owned()]);
-        assert_eq!(interface("127.0.0.9:5300").expect("loopback"), LOOPBACK);
-        assert_eq!(interface("[::1]:5300").expect("loopback"), LOOPBACK);
+        assert_eq!(interface("127.0.0.9:300").expect("loopback"), LOOPBACK);
+        assert_eq!(interface("[::1]:300").expect("loopback"), LOOPBACK);
         for addr in ["198.51.100.253:53", "0.0.0.0:53", "[::]:53", "[2001:db8::1]:53"] {
             let error = interface(addr).expect_err(addr).to_string();
             assert!(error.contains("no address of an interface in `serve`"), "{error}");

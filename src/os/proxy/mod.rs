@@ -44,6 +44,7 @@ use listen::Listener;
 pub use listen::{Listening, listen};
 pub use own::OwnTraffic;
 use servers::Servers;
+use tcp::Connections;
 use upstream::{MAX_SOCKETS, Upstream};
 
 /// The most descriptors that the proxy uses.
@@ -67,8 +68,9 @@ pub struct Settings {
 /// The proxy, at its addresses.
 pub struct Proxy {
     runtime: Runtime,
-    listeners: Vec<Listener>,
+    places: Vec<Place>,
     answers: Answers,
+    connections: Connections,
     end: mpsc::Receiver<()>,
 }
 
@@ -97,7 +99,7 @@ impl std::fmt::Display for ProxyError {
         match self {
             Self::Listen(addr, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "another program listens at {addr}: write another port in `listen`, such as 5300 \
+                "another program listens at {addr}: write another port in `listen`, such as 300 \
                  (`ss -lnp sport = :{}` names the program)",
                 addr.port()
             ),
@@ -126,13 +128,14 @@ impl Proxy {
     ) -> Result<(Self, Replies), ProxyError> {
         let runtime =
             Builder::new_current_thread().enable_all().build().map_err(ProxyError::System)?;
-        let listeners = {
+        let places = {
             let _context = runtime.enter();
-            let listeners = listening.iter().map(|listening| listening.listener());
-            listeners.collect::<Result<_, _>>().map_err(ProxyError::System)?
+            let places = listening.iter().map(Place::new);
+            places.collect::<Result<_, _>>().map_err(ProxyError::System)?
         };
         let (replies, waiting) = crossbeam_channel::bounded(MAX_OPEN);
         let (sender, end) = mpsc::channel(1);
+        let serves = settings.listen.iter().any(|addr| !addr.ip().is_loopback());
         let servers = Servers::new(settings.upstream, settings.listen);
         if servers.none_yet() {
             log::warn!(
@@ -142,20 +145,20 @@ impl Proxy {
         }
         let upstream = Upstream::new(servers, own, clock);
         let holding = Holding { replies, wake };
-        let answers = Answers::new(upstream, settings.policy, holding, counters);
-        Ok((Self { runtime, listeners, answers, end }, Replies { waiting, _end: sender }))
+        let connections = Connections::new(serves, Arc::clone(&counters));
+        let answers = Answers::new(upstream, (settings.policy, serves), holding, counters);
+        let proxy = Self { runtime, places, answers, connections, end };
+        Ok((proxy, Replies { waiting, _end: sender }))
     }
 
     /// Serves until the [`Replies`] are dropped.
     pub fn run(self) {
-        let Self { runtime, listeners, answers, mut end } = self;
-        let answers = Rc::new(answers);
+        let Self { runtime, places, answers, connections, mut end } = self;
+        let (answers, connections) = (Rc::new(answers), Rc::new(connections));
         LocalSet::new().block_on(&runtime, async move {
-            let connections = tcp::connections();
             let mut serving = JoinSet::new();
-            for Listener { udp, tcp } in listeners {
-                serving.spawn_local(udp::serve(udp, Rc::clone(&answers)));
-                serving.spawn_local(tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections)));
+            for place in places {
+                serving.spawn_local(place.serve(Rc::clone(&answers), Rc::clone(&connections)));
             }
             // Nothing is ever sent.
             end.recv().await;
@@ -164,6 +167,37 @@ impl Proxy {
             let _ = timeout(FAREWELL, answers.end()).await;
             let _ = timeout(DECISION, answers.all_decided()).await;
         });
+    }
+}
+
+/// Where clients ask.
+struct Place {
+    listening: Arc<Listening>,
+    listener: Listener,
+}
+
+impl Place {
+    /// Needs the runtime's context.
+    fn new(listening: &Arc<Listening>) -> io::Result<Self> {
+        Ok(Self { listening: Arc::clone(listening), listener: listening.listener()? })
+    }
+
+    /// On other sockets each time that its interface has been made anew.
+    async fn serve(self, answers: Rc<Answers>, connections: Rc<Connections>) {
+        let Self { listening, listener } = self;
+        let mut listener = Ok(listener);
+        while let Ok(Listener { udp, tcp }) = listener {
+            let udp = udp::serve(udp, Rc::clone(&answers));
+            let tcp = tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections));
+            listener = tokio::select! {
+                () = udp => return,
+                () = tcp => return,
+                anew = listening.anew() => anew,
+            };
+        }
+        if let Err(error) = listener {
+            log::warn!("the DNS proxy has lost an address of `listen`: {error}; restart natttd");
+        }
     }
 }
 

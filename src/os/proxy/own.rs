@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn replies_of_and_to_the_proxy_are_its_own() {
-        let own = OwnTraffic::new(&[addr("127.0.0.1:53"), addr("127.0.0.2:5300")]);
+        let own = OwnTraffic::new(&[addr("127.0.0.1:53"), addr("127.0.0.2:300")]);
         let includes = |server: &str, client| own.includes(addr(server).ip(), addr(client));
         assert!(includes("127.0.0.1:53", "127.0.0.1:40000"));
         // Another server on the address of a listener at another port.

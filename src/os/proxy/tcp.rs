@@ -1,5 +1,6 @@
 //! Clients that ask over TCP (RFC 7766): many questions on one connection, answered as the answers come.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 
-use super::answer::Answers;
+use super::answer::{Answers, Place};
 use super::framed;
 use super::upstream::Transport;
+use crate::counters::{Counter, Counters};
+use crate::dns::shares::{Asker, Shares};
 
 /// The most connections; others are closed at once.
 pub(super) const MAX_CONNECTIONS: usize = 128;
@@ -29,28 +32,46 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Room for the connections of all listeners.
-pub(super) fn connections() -> Rc<Semaphore> {
-    Rc::new(Semaphore::new(MAX_CONNECTIONS))
+pub(super) struct Connections {
+    shares: RefCell<Shares>,
+    counters: Arc<Counters>,
 }
 
-pub(super) async fn serve(listener: TcpListener, answers: Rc<Answers>, room: Rc<Semaphore>) {
+impl Connections {
+    /// `serves`: whether other hosts than this one are listened to.
+    pub(super) fn new(serves: bool, counters: Arc<Counters>) -> Self {
+        Self { shares: RefCell::new(Shares::new(MAX_CONNECTIONS, serves)), counters }
+    }
+
+    fn place(&self, asker: Asker) -> Option<Place<'_>> {
+        let place = Place::take(&self.shares, asker);
+        if place.is_err() {
+            self.counters.add(Counter::ProxyConnectionRefused);
+            log::debug!("DNS proxy: no room for another connection of {asker:?}");
+        }
+        place.ok()
+    }
+}
+
+pub(super) async fn serve(listener: TcpListener, answers: Rc<Answers>, room: Rc<Connections>) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, client)) = listener.accept().await else {
             // No descriptor, or a client that has gone again.
             sleep(PAUSE).await;
             continue;
         };
         let (answers, room) = (Rc::clone(&answers), Rc::clone(&room));
+        let asker = Asker::at(client.ip());
         spawn_local(async move {
-            if let Ok(_room) = room.try_acquire() {
-                talk(stream, answers).await;
+            if let Some(_place) = room.place(asker) {
+                talk(stream, answers, asker).await;
             }
         });
     }
 }
 
 /// Until the client ends it, or says nothing for too long; its questions are still answered then.
-async fn talk(stream: TcpStream, answers: Rc<Answers>) {
+async fn talk(stream: TcpStream, answers: Rc<Answers>, asker: Asker) {
     let (mut reader, writer) = stream.into_split();
     let (given, taken) = mpsc::channel(MAX_PIPELINED);
     let room = Arc::new(Semaphore::new(MAX_PIPELINED));
@@ -63,7 +84,7 @@ async fn talk(stream: TcpStream, answers: Rc<Answers>) {
         }
         let (answers, given) = (Rc::clone(&answers), given.clone());
         spawn_local(async move {
-            if let Some(answer) = answers.to(question, Transport::Tcp).await {
+            if let Some(answer) = answers.to(question, asker, Transport::Tcp).await {
                 // The connection may be gone.
                 let _ = given.send((answer, turn)).await;
             }

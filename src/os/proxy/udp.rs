@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::answer::Answers;
 use super::upstream::Transport;
+use crate::dns::shares::Asker;
 
 /// The largest question that is read; longer ones are cut off, and malformed then.
 const MAX_QUESTION: usize = 4096;
@@ -28,7 +29,8 @@ pub(super) async fn serve(socket: UdpSocket, answers: Rc<Answers>) {
         let (socket, answers) = (Rc::clone(&socket), Rc::clone(&answers));
         // Bounded: beyond the cap of open questions, an answer is ready at once.
         spawn_local(async move {
-            if let Some(answer) = answers.to(question, Transport::Udp).await {
+            if let Some(answer) = answers.to(question, Asker::at(client.ip()), Transport::Udp).await
+            {
                 // The client may be gone.
                 let _ = socket.send_to(&answer, client).await;
             }

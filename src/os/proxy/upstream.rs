@@ -4,31 +4,34 @@
 //! believes the server's own address, that ID and the question only (RFC 5452 §9). An attempt without
 //! an answer stays open while the next server is asked: slow is better than nothing.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::{RecvFlags, recv};
 use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::io::Interest;
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::answer::MAX_OPEN;
 use super::framed;
 use super::own::OwnTraffic;
 use super::servers::Servers;
 use crate::dns::query::{Quality, Query};
-use crate::dns::upstreams::Attempt;
+use crate::dns::upstreams::{Attempt, MAX_ATTEMPTS};
 use crate::os::clock::Clock;
 
 /// The longest that servers are given together: resolv.conf(5) gives up after 5 s.
 const PATIENCE: Duration = Duration::from_millis(4500);
 /// The longest before the next server is asked, too.
 const MAX_STEP: Duration = Duration::from_millis(1500);
-/// The most sockets towards servers.
-pub(super) const MAX_SOCKETS: usize = 1024;
+/// The most sockets towards servers: every attempt has one, so that no question waits for another's.
+pub(super) const MAX_SOCKETS: usize = MAX_OPEN * MAX_ATTEMPTS;
 /// The largest DNS message (RFC 1035 §4.2.2).
 const MAX_MESSAGE: usize = 65_535;
 
@@ -48,7 +51,6 @@ pub(super) struct Replied {
 /// The servers, and what is asked of them.
 pub(super) struct Upstream {
     servers: Servers,
-    sockets: Arc<Semaphore>,
     own: Arc<OwnTraffic>,
     clock: Clock,
 }
@@ -58,7 +60,7 @@ type Outcome = (SocketAddr, io::Result<(Quality, Vec<u8>)>);
 
 impl Upstream {
     pub(super) fn new(servers: Servers, own: Arc<OwnTraffic>, clock: Clock) -> Self {
-        Self { servers, sockets: Arc::new(Semaphore::new(MAX_SOCKETS)), own, clock }
+        Self { servers, own, clock }
     }
 
     /// The first answer; the first failure if no server does better; nothing if none says anything.
@@ -114,10 +116,8 @@ impl Upstream {
         Attempt { server, again }: Attempt,
         by: Transport,
     ) -> impl Future<Output = Outcome> + 'static {
-        let (sockets, own) = (Arc::clone(&self.sockets), Arc::clone(&self.own));
+        let own = Arc::clone(&self.own);
         async move {
-            // Waits for a free socket as for a slow server; the semaphore is never closed.
-            let _socket = sockets.acquire().await;
             let answer = match by {
                 Transport::Udp => whole_or_cut(&query, server, &own).await,
                 // The second time over UDP first: some networks drop TCP to port 53.
@@ -172,15 +172,28 @@ async fn by_udp(
     let _asking = own.asking(socket.local_addr()?);
     let id = random_id()?;
     socket.send(&query.under(id)).await?;
-    let mut buffer = vec![0; MAX_MESSAGE];
     loop {
-        let length = socket.recv(&mut buffer).await?;
-        let reply = buffer.get(..length).unwrap_or_default();
         // Whatever else comes is somebody's guess.
-        if let Some(quality) = query.quality(id, reply) {
-            return Ok((quality, reply.to_vec()));
+        let believed = |reply: &[u8]| Some((query.quality(id, reply)?, reply.to_vec()));
+        if let Some(answer) = receive(&socket, believed).await? {
+            return Ok(answer);
         }
     }
+}
+
+/// What `read` makes of the next datagram. One buffer serves all sockets, of which there may be thousands.
+async fn receive<T>(socket: &UdpSocket, read: impl Fn(&[u8]) -> T) -> io::Result<T> {
+    thread_local! {
+        static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_MESSAGE]);
+    }
+    let next = || {
+        BUFFER.with_borrow_mut(|buffer| {
+            let (length, _) = recv(socket, &mut buffer[..], RecvFlags::DONTWAIT)?;
+            Ok(read(buffer.get(..length).unwrap_or_default()))
+        })
+    };
+    // The error: an ICMP message that the server is not there.
+    socket.async_io(Interest::READABLE | Interest::ERROR, next).await
 }
 
 async fn by_tcp(query: &Query, server: SocketAddr) -> io::Result<(Quality, Vec<u8>)> {

@@ -216,6 +216,18 @@ fn errors_about_other_packets_pass() {
     }
 }
 
+/// Also of a flow that ends in that very moment.
+#[test]
+fn what_this_host_says_of_tunnel_packets_stays_inside() {
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+    let b = Endpoint { addr: a.map(PATH), port: 80 };
+    let outer = a.send(udp(app(), b, b"question"), START).expect("sent");
+    let inner = arrive(&y, outer, START).expect("forwarded");
+    let said = |now| reply(&y, error("203.0.113.1:0", &inner, 99), now).map_err(Fate::inside);
+    assert!(said(START).is_ok());
+    assert_eq!(said(START + lifetime::UDP), dropped(Counter::IcmpError));
+}
+
 /// RFC 5927: who has seen none of the packet must not shrink the path.
 #[test]
 fn an_mtu_is_believed_only_with_the_packet_in_the_quote() {
