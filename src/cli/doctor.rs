@@ -69,7 +69,9 @@ fn summary(findings: &[Finding]) -> String {
     match findings.iter().any(|finding| finding.severity != Severity::Information) {
         true => format!("{problems}, {warnings}.\n"),
         false if blind => "Nothing is wrong in the little that this user can see.\n".into(),
-        false => "Nothing is wrong, as far as this host can tell.\n".into(),
+        false => "Nothing is wrong, as far as this host can tell; `nattt trace NAME` looks at the way to \
+                  another.\n"
+            .into(),
     }
 }
 

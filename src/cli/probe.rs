@@ -7,15 +7,17 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::{Align, Table, escape};
-use super::target::{Target, TargetArgs};
+use super::target::{Target, TargetArgs, mtu_here};
 use super::{Done, FAILED, Failure, Global};
 use crate::control::pretty;
 use crate::os::probe::{Socket, random};
 use crate::path::Path;
 use crate::probe::{
-    self, BoxState, Conclusion, HostState, Kind, KindReport, Level, MAX_KINDS, Prober, Tunnel,
+    self, BoxState, Conclusion, HostState, Kind, KindReport, Level, MAX_KINDS, Survey, Tunnel,
 };
 
+/// What natttd takes for the MTU of every way.
+const MTU: u16 = 1500;
 /// What is tried unless something else is asked for.
 const KINDS: [Kind; 4] = [Kind::Ping, Kind::Tcp(22), Kind::Tcp(80), Kind::Tcp(443)];
 
@@ -29,6 +31,10 @@ pub(super) struct ProbeArgs {
     /// ping, tcp/22, tcp/80, tcp/443]
     #[arg(long = "port", short = 'p', value_name = "KIND", value_delimiter = ',')]
     kinds: Vec<Kind>,
+    /// Largest packets to try, in octets with all tunnel headers [default: those that natttd here makes,
+    /// or 1500]
+    #[arg(long, value_name = "OCTETS", value_parser = clap::value_parser!(u16).range(576..=9000))]
+    mtu: Option<u16>,
 }
 
 const EXAMPLES: &str = "\
@@ -67,6 +73,10 @@ struct Outcome {
     says: String,
     /// What to look at, the likeliest cause first.
     checks: Vec<String>,
+    /// What becomes of large packets, in a sentence.
+    sizes_says: Option<String>,
+    /// What to do about that.
+    sizes_advice: Vec<String>,
 }
 
 /// Probes one path after the other.
@@ -83,27 +93,39 @@ pub(super) fn run(args: &ProbeArgs, global: &Global, show: Show) -> Result<Done,
         return Err(Failure { status: super::USAGE, message });
     }
     let Target { name, paths, gateway, notes } = args.target.find(global)?;
-    let outcomes: Vec<_> = paths.iter().map(|path| outcome(path, &kinds, gateway)).collect();
+    let one = |path| outcome(path, &kinds, [args.mtu, mtu_here(global, path)], gateway);
+    let outcomes: Vec<_> = paths.iter().map(one).collect();
     let reached = outcomes.iter().any(Outcome::reached);
     let report = Report { target: name, reached, paths: outcomes, notes };
     let text = if global.json { pretty(&report) } else { report.render(show) };
     Ok(Done { text, status: if reached { 0 } else { FAILED } })
 }
 
-fn outcome(path: &Path, kinds: &[Kind], gateway: bool) -> Outcome {
+/// `mtu`: what is asked for, and what natttd here makes.
+fn outcome(path: &Path, kinds: &[Kind], mtu: [Option<u16>; 2], gateway: bool) -> Outcome {
+    let [asked, made] = mtu;
     let from = Socket::open(path.first()).map(|socket| (socket.here().addr, socket));
     let done = from.and_then(|(from, socket)| {
         let [secret, tag] = [random() as u16, random() as u16];
         let tunnel = Tunnel::new(path.clone(), socket.here(), secret);
-        let mut prober = Prober::new(tunnel, kinds, tag);
-        socket.run(&mut prober)?;
-        Ok((from, prober.report()))
+        let mut survey = Survey::new(tunnel, kinds, asked.or(made).unwrap_or(MTU), tag);
+        socket.run(&mut survey)?;
+        Ok((from, survey.report()))
     });
     let path_text = path.to_string();
     match done {
         Ok((from, report)) => {
             let (says, checks) = words(path, &report, gateway);
-            Outcome { path: path_text, from: Some(from), report: Some(report), says, checks }
+            let sizes = report.sizes.as_ref();
+            Outcome {
+                path: path_text,
+                from: Some(from),
+                says,
+                checks,
+                sizes_says: sizes.map(|sizes| sizes.sentence(path)),
+                sizes_advice: sizes.map(|sizes| sizes.advice(made)).unwrap_or_default(),
+                report: Some(report),
+            }
         }
         Err(error) => Outcome {
             path: path_text,
@@ -111,6 +133,8 @@ fn outcome(path: &Path, kinds: &[Kind], gateway: bool) -> Outcome {
             report: None,
             says: format!("this host cannot send to {}: {error}", path.first()),
             checks: vec!["Has it a route there, and does its own firewall let it send?".into()],
+            sizes_says: None,
+            sizes_advice: Vec::new(),
         },
     }
 }
@@ -149,10 +173,17 @@ impl Outcome {
             text += &table(report, self.host(), show);
         }
         text += &format!("\nResult: {}.\n", escape(&self.says));
-        let end = |check: &str| if check.ends_with('?') { "" } else { "." };
-        let check = |check: &String| format!("  - {}{}\n", escape(check), end(check));
-        text + &self.checks.iter().map(check).collect::<String>()
+        text += &points(&self.checks);
+        if let Some(says) = &self.sizes_says {
+            text += &format!("Sizes: {}.\n", escape(says));
+        }
+        text + &points(&self.sizes_advice)
     }
+}
+
+fn points(checks: &[String]) -> String {
+    let end = |check: &str| if check.ends_with('?') { "" } else { "." };
+    checks.iter().map(|check| format!("  - {}{}\n", escape(check), end(check))).collect()
 }
 
 impl Report {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::config::{self, Config, ConfigError};
+use crate::config::{Config, ConfigError};
+use crate::os::configuration;
 
 /// Why there is no configuration.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(super) enum SourceError {
 /// Reads the file as natttd does.
 pub(super) fn read(path: &Path) -> Result<Config, SourceError> {
     let text = fs::read_to_string(path)
-        .map_err(|error| SourceError::Unreadable(config::unreadable(&error)))?;
+        .map_err(|error| SourceError::Unreadable(configuration::unreadable(&error)))?;
     Config::parse(&text).map_err(SourceError::Wrong)
 }
 

@@ -7,12 +7,13 @@ use clap::Args;
 use super::explain::{failed, known, rules, sentence};
 use super::table::escape;
 use super::{Failure, Global, USAGE};
-use crate::control::{RulesState, Subject};
+use crate::control::{NatRecord, RulesState, Subject};
 use crate::dns::{self, Name};
 use crate::explain::{Asked, Conclusion, conclude};
 use crate::os::control::AskError;
 use crate::os::{network, question};
 use crate::path::{Hop, MAX_HOPS, NAT_RR_TYPE, Path, PathSet};
+use crate::probe::with_headers;
 
 /// More paths of one name are left out.
 const MAX_PATHS: usize = 8;
@@ -129,6 +130,14 @@ fn chosen(recorded: Vec<Path>, mapped: Vec<Path>, notes: &mut Vec<String>) -> Op
         }
         (recorded, _) => recorded,
     }
+}
+
+/// The largest tunnel packets that natttd here makes on a path, octets with all headers.
+pub(super) fn mtu_here(global: &Global, path: &Path) -> Option<u16> {
+    let record = NatRecord { owner: ".".into(), path: path.to_string() };
+    let subject = Subject { name: ".".into(), records: vec![record], ..Subject::default() };
+    let known = known(global, subject).ok()?;
+    known.judgements.first().map(|judgement| with_headers(path, judgement.mtu))
 }
 
 fn rules_note(global: &Global) -> Vec<String> {

@@ -1,7 +1,6 @@
 //! Errors that carry the line, what stands there, and what to write instead.
 
 use std::fmt;
-use std::io;
 use std::ops::Range;
 
 use super::PACKAGED;
@@ -56,16 +55,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-/// What to do about a file that cannot be read.
-pub fn unreadable(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file: write one (README.md shows short ones, \
-                                    nattt.toml(5) has every setting), or name another with `--config PATH`"
-            .into(),
-        _ => format!("{error}; name the configuration with `--config PATH`"),
-    }
-}
 
 /// The last header before a place: `[client]`. Nothing stands for the top.
 fn section(before: &str) -> &str {

@@ -12,7 +12,7 @@ mod metrics;
 mod proxy;
 mod raw;
 
-pub use error::{ConfigError, unreadable};
+pub use error::ConfigError;
 pub use export::Export;
 
 use std::fmt;

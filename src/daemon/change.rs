@@ -10,9 +10,10 @@ use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sd_notify::NotifyState;
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::ReloadState;
 use crate::mapping::Mappings;
+use crate::os::configuration;
 use crate::os::events::Events;
 use crate::os::route;
 use crate::rules;
@@ -45,7 +46,7 @@ pub(super) struct Plan {
 
 /// Reads a configuration file. The error names the file, and the line if that is known.
 pub fn read(file: &Path) -> Result<Config, String> {
-    let text = fs::read_to_string(file).map_err(|error| config::unreadable(&error));
+    let text = fs::read_to_string(file).map_err(|error| configuration::unreadable(&error));
     let config = text.and_then(|text| Config::parse(&text).map_err(|error| error.to_string()));
     config.map_err(|error| format!("{}: {error}", file.display()))
 }

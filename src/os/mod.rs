@@ -2,6 +2,7 @@
 
 mod addresses;
 pub mod clock;
+pub mod configuration;
 pub mod control;
 pub mod cttimeout;
 pub mod dnsqueue;

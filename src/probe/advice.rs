@@ -209,6 +209,7 @@ fn not_let_in(path: &Path, report: &Report) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::complaint;
     use super::super::{BoxState, Complaint, Kind, KindReport, Level};
     use super::*;
     use std::net::Ipv4Addr;
@@ -223,12 +224,12 @@ mod tests {
             kind(Kind::Tcp(80), true, HostState::Open),
         ];
         let levels = (1..).zip(path.hops()).map(level).collect();
-        (path, Report { levels, kinds, conclusion })
+        (path, Report { levels, kinds, conclusion, sizes: None })
     }
 
     #[test]
     fn a_private_first_box_is_named_as_such() {
-        let complaint = Complaint { by: Ipv4Addr::new(198, 51, 100, 1), kind: 3, code: 0 };
+        let complaint = complaint(Ipv4Addr::new(198, 51, 100, 1), 3, 0);
         let (_, report) = report(Conclusion::WayRefused { complaint });
         let swapped: Path = "192.168.0.2 203.0.113.1".parse().expect("a path");
         let said = checks(&swapped, &report).join("\n");
@@ -238,7 +239,7 @@ mod tests {
     /// Every conclusion has its own sentence; all that are bad say where to look.
     #[test]
     fn every_conclusion_has_words() {
-        let complaint = Complaint { by: Ipv4Addr::new(10, 0, 0, 1), kind: 3, code: 1 };
+        let complaint = complaint(Ipv4Addr::new(10, 0, 0, 1), 3, 1);
         let port = Complaint { code: 3, ..complaint };
         let cases = [
             (Conclusion::WayRefused { complaint }, "no way to NAT box 1", "public address"),

@@ -6,13 +6,20 @@
 //! tunnel to the socket: proof that this box is up, takes tunnel packets, and exports what they are
 //! for. No daemon and no privilege is needed, and nothing of natttd's own traffic is touched.
 //!
+//! What such small packets have reached is then asked about large ones ([`Sizes`]): tunnel headers have
+//! DF clear, so a link that is smaller than assumed breaks them up, and whatever drops fragments swallows
+//! all that is large.
+//!
 //! Pure: bytes and `now` (time since the probe began) in, bytes and the next deadline out. The number
-//! of packets is bounded by [`MAX_PACKETS`], all go to one address, and one that is answered by
-//! nobody is repeated twice.
+//! of packets is bounded by [`MAX_PACKETS`] and [`MAX_SIZED`], all go to one address, and a small one
+//! that is answered by nobody is repeated twice.
 
 mod advice;
 mod ping;
 mod prober;
+mod reply;
+mod sizes;
+mod survey;
 mod tunnel;
 mod verdict;
 
@@ -28,7 +35,9 @@ use serde::{Serialize, Serializer};
 
 pub use advice::{checks, sentence};
 pub use ping::{Pinger, Pong, Summary};
-pub use prober::{MAX_KINDS, MAX_PACKETS, Prober};
+pub use prober::{MAX_KINDS, MAX_PACKETS};
+pub use sizes::{Back, Larger, Limit, MAX_SIZED, Sizes, with_headers};
+pub use survey::Survey;
 pub use tunnel::Tunnel;
 pub use verdict::{BoxState, Conclusion, HostState, KindReport, Level, Report};
 
@@ -97,9 +106,17 @@ pub struct Complaint {
     pub kind: u8,
     /// ICMP's code.
     pub code: u8,
+    /// Of "fragmentation needed": the next link's MTU, octets, if it is told (RFC 1191 §4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u16>,
 }
 
 impl Complaint {
+    /// "Fragmentation needed, and DF set".
+    pub(crate) fn is_about_size(self) -> bool {
+        (self.kind, self.code) == (3, 4)
+    }
+
     /// "Time to live exceeded in transit".
     pub(crate) fn is_about_ttl(self) -> bool {
         (self.kind, self.code) == (11, 0)
@@ -127,15 +144,35 @@ impl fmt::Display for Complaint {
     }
 }
 
+/// A datagram to the first box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// Its payload: what is inside the first level.
+    pub octets: Vec<u8>,
+    /// Whether no router may fragment it: DF is set in its IPv4 header. DF is clear otherwise, as in
+    /// natttd's tunnel headers.
+    pub whole: bool,
+}
+
+impl From<Vec<u8>> for Packet {
+    fn from(octets: Vec<u8>) -> Self {
+        Self { octets, whole: false }
+    }
+}
+
 /// What is driven through a socket.
 pub trait Machine {
     /// A datagram to send to the first box now; asked again until there is none.
-    fn poll(&mut self, now: Duration) -> Option<Vec<u8>>;
+    fn poll(&mut self, now: Duration) -> Option<Packet>;
     /// When to ask again. `None`: it is over.
     fn deadline(&self) -> Option<Duration>;
     /// A datagram that came from the first box; what is to be sent back at once, if anything.
-    fn received(&mut self, datagram: &[u8], now: Duration) -> Option<Vec<u8>>;
-    /// An ICMP error about a datagram that was sent, with as much of that as it quotes.
+    /// `fragment`: the largest of the fragments that it came in, octets with the IPv4 header; `None`:
+    /// it came whole.
+    fn received(&mut self, datagram: &[u8], fragment: Option<u16>, now: Duration)
+    -> Option<Packet>;
+    /// An ICMP error about a datagram that was sent, with as much of that as it quotes. This host's own
+    /// "too long for the interface" counts as one, from [`Tunnel`]'s own end.
     fn complained(&mut self, complaint: Complaint, quote: &[u8], now: Duration);
 }
 
@@ -152,6 +189,7 @@ pub(crate) fn as_millis<S: Serializer>(
 
 #[cfg(test)]
 mod tests {
+    use super::testing::complaint;
     use super::*;
 
     #[test]
@@ -166,8 +204,7 @@ mod tests {
 
     #[test]
     fn complaints_in_words() {
-        let said =
-            |kind, code| Complaint { by: Ipv4Addr::new(192, 0, 2, 1), kind, code }.to_string();
+        let said = |kind, code| complaint(Ipv4Addr::new(192, 0, 2, 1), kind, code).to_string();
         assert_eq!(said(3, 3), "192.0.2.1 reports \"port unreachable\"");
         assert_eq!(said(12, 1), "192.0.2.1 reports ICMP type 12 code 1");
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::tunnel::{Reply, tag_of};
-use super::{Complaint, Kind, Machine, Tunnel, as_millis};
+use super::reply::{Reply, tag_of};
+use super::{Complaint, Kind, Machine, Packet, Tunnel, as_millis};
 
 /// How long the last request may wait for its reply.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -186,7 +186,7 @@ impl Pinger {
 }
 
 impl Machine for Pinger {
-    fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
+    fn poll(&mut self, now: Duration) -> Option<Packet> {
         self.over |= self.end.is_some_and(|end| now >= end);
         if self.all_sent() || now < self.due {
             return None;
@@ -202,14 +202,14 @@ impl Machine for Pinger {
             self.end = Some(now + PATIENCE);
             self.due = now + PATIENCE;
         }
-        Some(self.tunnel.probe(Kind::Ping, tag, None))
+        Some(self.tunnel.probe(Kind::Ping, tag, None).into())
     }
 
     fn deadline(&self) -> Option<Duration> {
         (!self.over && !self.all_answered()).then_some(self.end.unwrap_or(self.due))
     }
 
-    fn received(&mut self, datagram: &[u8], now: Duration) -> Option<Vec<u8>> {
+    fn received(&mut self, datagram: &[u8], _: Option<u16>, now: Duration) -> Option<Packet> {
         match self.tunnel.read(datagram)? {
             Reply::Host(reply) => self.reply(reply.tag?, now),
             Reply::Error { tag, complaint, .. } => {
@@ -230,7 +230,7 @@ impl Machine for Pinger {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{PATH, Peer, tunnel};
+    use super::super::testing::{PATH, Peer, complaint, tunnel};
     use super::*;
 
     const INTERVAL: Duration = Duration::from_secs(1);
@@ -247,14 +247,14 @@ mod tests {
         for (second, delay) in [(0, 10), (1, 30)] {
             let sent = pinger.poll(INTERVAL * second).expect("a request");
             assert_eq!(pinger.poll(INTERVAL * second), None, "not before its time");
-            let answer = peer.answer(&sent);
-            pinger.received(&answer, INTERVAL * second + millis(delay));
+            let answer = peer.answer(&sent.octets);
+            pinger.received(&answer, None, INTERVAL * second + millis(delay));
         }
         let sent = pinger.poll(INTERVAL * 2).expect("a request");
-        let complaint = Complaint { by: Ipv4Addr::new(10, 0, 0, 9), kind: 3, code: 1 };
-        pinger.received(&peer.error(&sent, 2, complaint), INTERVAL * 2);
+        let complaint = complaint(Ipv4Addr::new(10, 0, 0, 9), 3, 1);
+        pinger.received(&peer.error(&sent.octets, 2, complaint), None, INTERVAL * 2);
         let first = peer.answer(&tunnel.probe(Kind::Ping, 65_535, None));
-        pinger.received(&first, INTERVAL * 2);
+        pinger.received(&first, None, INTERVAL * 2);
         let reply = |number, time| Pong::Reply { number, time: millis(time) };
         let error = Pong::Error { number: Some(3), complaint };
         let news = [reply(1, 10), reply(2, 30), error, Pong::Duplicate { number: 1 }];
@@ -279,7 +279,7 @@ mod tests {
         let mut pinger = Pinger::new(tunnel.clone(), INTERVAL, Some(1), 1);
         let sent = pinger.poll(Duration::ZERO).expect("a request");
         assert_eq!(pinger.deadline(), Some(PATIENCE));
-        pinger.received(&Peer::of(&tunnel).answer(&sent), millis(1));
+        pinger.received(&Peer::of(&tunnel).answer(&sent.octets), None, millis(1));
         assert_eq!(pinger.deadline(), None);
         assert!(pinger.summary().loss() < 0.1);
     }
@@ -293,8 +293,9 @@ mod tests {
         for second in 1..=REMEMBERED as u32 {
             pinger.poll(INTERVAL * second).expect("a request");
         }
-        pinger.received(&peer.answer(&first), INTERVAL);
-        pinger.received(&peer.answer(&tunnel.probe(Kind::Ping, 40_000, None)), INTERVAL);
+        pinger.received(&peer.answer(&first.octets), None, INTERVAL);
+        let stranger = peer.answer(&tunnel.probe(Kind::Ping, 40_000, None));
+        pinger.received(&stranger, None, INTERVAL);
         assert_eq!(pinger.news(), []);
         assert_eq!(pinger.summary().received, 0);
     }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::tunnel::{HostReply, Reply, Said, tag_of};
+use super::reply::{HostReply, Reply, Said, tag_of};
 use super::verdict::{Findings, Report, is_proof};
-use super::{Complaint, Kind, Machine, Tunnel};
+use super::{Complaint, Kind, Tunnel};
 use crate::path::MAX_HOPS;
 
 /// The most kinds of packets in one probe.
@@ -70,9 +70,18 @@ struct Question {
     known: Option<Known>,
 }
 
-/// One probe of one path.
+/// What small packets have shown to be there, and how quickly it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Found {
+    /// Boxes that report a spent TTL: which, in what kind of packet, and after what time.
+    pub(super) boxes: Vec<(usize, Kind, Duration)>,
+    /// The host answers an echo request.
+    pub(super) ping: Option<Duration>,
+}
+
+/// How far small packets get on one path.
 #[derive(Debug)]
-pub struct Prober {
+pub(super) struct Prober {
     tunnel: Tunnel,
     questions: Vec<Question>,
     /// Which question each packet asked, and when; its place is its tag less `first_tag`.
@@ -87,7 +96,7 @@ pub struct Prober {
 
 impl Prober {
     /// Begins at time 0. Of `kinds` the first [`MAX_KINDS`] are used.
-    pub fn new(tunnel: Tunnel, kinds: &[Kind], first_tag: u16) -> Self {
+    pub(super) fn new(tunnel: Tunnel, kinds: &[Kind], first_tag: u16) -> Self {
         let kinds = &kinds[..kinds.len().min(MAX_KINDS)];
         let last = tunnel.boxes();
         let first_kind = kinds.first().copied();
@@ -115,10 +124,35 @@ impl Prober {
     }
 
     /// What was found.
-    pub fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         let known =
             self.questions.iter().map(|question| (question.place, question.known)).collect();
         Report::new(self.tunnel.path(), &Findings { known, outer: self.outer })
+    }
+
+    /// Where larger packets may be tried.
+    pub(super) fn found(&self) -> Found {
+        let mut found = Found::default();
+        for Question { place, known, .. } in &self.questions {
+            match (place, known) {
+                (Place { at: Some(at), kind }, Some(Known { answer: Answer::Forwards, time }))
+                    if found.boxes.iter().all(|(other, ..)| other != at) =>
+                {
+                    found.boxes.push((*at, *kind, time.unwrap_or_default()));
+                }
+                (
+                    Place { at: None, kind: Kind::Ping },
+                    Some(Known { answer: Answer::Host(HostAnswer::Open), time }),
+                ) => found.ping = Some(time.unwrap_or_default()),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Whether nothing more is asked.
+    pub(super) fn is_over(&self) -> bool {
+        self.over
     }
 
     fn asked(&self, tag: u16) -> Option<(usize, Duration)> {
@@ -223,8 +257,9 @@ impl Prober {
     }
 }
 
-impl Machine for Prober {
-    fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
+impl Prober {
+    /// What to send now; asked again until there is nothing.
+    pub(super) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
         self.over |= now >= self.end;
         if self.over || now < self.next_packet {
             return None;
@@ -241,15 +276,17 @@ impl Machine for Prober {
         Some(self.tunnel.probe(kind, tag, at))
     }
 
-    fn deadline(&self) -> Option<Duration> {
+    /// When to ask again. `None`: it is over.
+    pub(super) fn deadline(&self) -> Option<Duration> {
         let open = self.questions.iter().filter(|question| self.is_open(question));
         let next = open.map(|question| question.due).min();
         let next = next.map(|due| due.max(self.next_packet));
         (!self.over).then(|| next.map_or(self.end, |next| next.min(self.end)))
     }
 
-    fn received(&mut self, datagram: &[u8], now: Duration) -> Option<Vec<u8>> {
-        match self.tunnel.read(datagram)? {
+    /// What came back; what is to be sent at once, if anything.
+    pub(super) fn replied(&mut self, reply: Reply, now: Duration) -> Option<Vec<u8>> {
+        match reply {
             Reply::Host(reply) => self.host_replied(reply, now),
             Reply::Error { tag, boxes, complaint } => {
                 self.error_came(tag, boxes, complaint, now);
@@ -258,7 +295,8 @@ impl Machine for Prober {
         }
     }
 
-    fn complained(&mut self, complaint: Complaint, quote: &[u8], now: Duration) {
+    /// An error about a packet on its way to the first box.
+    pub(super) fn complained(&mut self, complaint: Complaint, quote: &[u8], now: Duration) {
         let known = tag_of(quote).is_none_or(|tag| self.asked(tag).is_some());
         if known && self.outer.is_none() {
             self.outer = Some(complaint);
@@ -269,13 +307,13 @@ impl Machine for Prober {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{PATH, Peer, tunnel};
+    use super::super::testing::{PATH, Peer, complaint, tunnel};
     use super::super::verdict::{BoxState, Conclusion, HostState};
     use super::*;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
-    const TTL: fn(Ipv4Addr) -> Complaint = |by| Complaint { by, kind: 11, code: 0 };
+    const TTL: fn(Ipv4Addr) -> Complaint = |by| complaint(by, 11, 0);
 
     /// Runs a probe against somebody who answers to packets (which question they ask, the packet).
     fn run(
@@ -294,11 +332,16 @@ mod tests {
                 let place = prober.questions[index].place;
                 if let Some(reply) = answer(&peer, place, &sent) {
                     now += Duration::from_millis(3);
-                    packets += usize::from(prober.received(&reply, now).is_some());
+                    packets += usize::from(received(&mut prober, &reply, now).is_some());
                 }
             }
         }
         (prober, packets, now)
+    }
+
+    fn received(prober: &mut Prober, datagram: &[u8], now: Duration) -> Option<Vec<u8>> {
+        let reply = prober.tunnel.read(datagram)?;
+        prober.replied(reply, now)
     }
 
     fn box_address(at: usize) -> Ipv4Addr {
@@ -360,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_boxes_and_hosts_report() {
-        let error = |kind, code, by| Complaint { by, kind, code };
+        let error = |kind, code, by| complaint(by, kind, code);
         let host = Ipv4Addr::new(192, 168, 0, 2);
         for (complaint, at, expected) in [
             (error(3, 1, box_address(2)), 2, None),
@@ -386,7 +429,7 @@ mod tests {
     fn an_error_on_the_way_to_the_first_box() {
         let mut prober = Prober::new(tunnel(PATH), &[Kind::Ping], 9);
         let sent = prober.poll(Duration::ZERO).expect("a packet");
-        let complaint = Complaint { by: box_address(1), kind: 3, code: 3 };
+        let complaint = complaint(box_address(1), 3, 3);
         // About a packet of somebody else's.
         prober.complained(complaint, &[0x45, 0, 0, 0, 0x77, 0x77], Duration::ZERO);
         assert_eq!(prober.outer, None);
@@ -408,7 +451,7 @@ mod tests {
                     0 => Some(peer.answer(sent)),
                     1 => Some(peer.refusal(sent)),
                     2 => Some(peer.error(sent, 1, TTL(box_address(1)))),
-                    3 => Some(peer.error(sent, 2, Complaint { by: place.at.map_or(box_address(1), box_address), kind: 3, code: 1 })),
+                    3 => Some(peer.error(sent, 2, complaint(place.at.map_or(box_address(1), box_address), 3, 1))),
                     4 => Some(vec![0x45; 60]),
                     _ => None,
                 }
@@ -417,7 +460,7 @@ mod tests {
             let tunnel = tunnel(PATH);
             let reply = Peer::of(&tunnel).answer(&tunnel.probe(Kind::Tcp(1), prober.first_tag, None));
             for _ in 0..extra {
-                packets += usize::from(prober.received(&reply, now).is_some());
+                packets += usize::from(received(&mut prober, &reply, now).is_some());
             }
             prop_assert!(packets <= MAX_PACKETS);
             prober.report();

@@ -1,8 +1,9 @@
-//! The other side of a probe, for tests: boxes and a host that answer.
+//! The other side of a probe, for tests: boxes and a host that answer, links with an MTU between them.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use super::{Complaint, Tunnel};
+use super::{Complaint, Machine, Packet, Tunnel};
 use crate::wire::checksum::Sum;
 use crate::wire::datagram::{IPV4_HEADER, Transport};
 use crate::wire::outer::{self, Content, LEVEL};
@@ -14,6 +15,10 @@ pub(super) const PATH: &str = "203.0.113.1 10.0.0.9 192.168.0.2";
 
 pub(super) fn here() -> Endpoint {
     Endpoint { addr: Ipv4Addr::new(198, 51, 100, 10), port: 40_000 }
+}
+
+pub(super) fn complaint(by: Ipv4Addr, kind: u8, code: u8) -> Complaint {
+    Complaint { by, kind, code, mtu: None }
 }
 
 pub(super) fn tunnel(path: &str) -> Tunnel {
@@ -69,10 +74,11 @@ impl<'a> Peer<'a> {
 
     /// An error behind so many boxes about what they unwrapped.
     pub(super) fn error(&self, sent: &[u8], boxes: usize, complaint: Complaint) -> Vec<u8> {
-        let Complaint { by, kind, code } = complaint;
+        let Complaint { by, kind, code, mtu } = complaint;
+        let [high, low] = mtu.unwrap_or(0).to_be_bytes();
         let by = Endpoint { addr: by, port: 0 };
         let quote = &sent[(boxes - 1) * LEVEL..];
-        self.through(icmp_error(by, here(), kind, code, [0; 4], quote), boxes)
+        self.through(icmp_error(by, here(), kind, code, [0, 0, high, low], quote), boxes)
     }
 
     /// The levels that the second and later boxes put in front.
@@ -91,5 +97,152 @@ impl<'a> Peer<'a> {
     fn to(&self) -> Endpoint {
         let sent = self.0.probe(super::Kind::Udp(1), 0, None);
         Datagram::parse(&sent).expect("well formed").src
+    }
+}
+
+/// What lies between two machines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Link {
+    /// Octets, both ways.
+    pub(super) mtu: u16,
+    /// Somebody drops fragments on the way there.
+    pub(super) drops: bool,
+    /// Somebody drops fragments on the way back.
+    pub(super) drops_back: bool,
+    /// "Fragmentation needed" does not get back.
+    pub(super) hides: bool,
+}
+
+impl Link {
+    pub(super) fn of(mtu: u16) -> Self {
+        Self { mtu, drops: false, drops_back: false, hides: false }
+    }
+}
+
+/// Links and boxes to a host, which answers to ping or to nothing.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    /// One in front of each box, and one behind the last.
+    pub(super) links: Vec<Link>,
+    /// The host answers to ping.
+    pub(super) ping: bool,
+    /// Boxes that report nothing.
+    pub(super) mute: Vec<usize>,
+    /// Boxes report six errors at once, then one a second.
+    pub(super) limited: bool,
+    /// When each box can report again, if it has reported as much as it may.
+    pub(super) full: Vec<Duration>,
+    /// Packets so far.
+    pub(super) packets: usize,
+    /// The longest of them.
+    pub(super) longest: usize,
+    pub(super) now: Duration,
+}
+
+/// What comes of a packet.
+enum Event {
+    Datagram(Vec<u8>, Option<u16>),
+    Complaint(Complaint, Vec<u8>),
+}
+
+const ROUND_TRIP: Duration = Duration::from_millis(5);
+/// The router in front of a box.
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 254);
+
+impl Network {
+    pub(super) fn of(links: impl IntoIterator<Item = Link>) -> Self {
+        let links: Vec<_> = links.into_iter().collect();
+        Self {
+            full: vec![Duration::ZERO; links.len()],
+            links,
+            ping: true,
+            mute: Vec::new(),
+            limited: false,
+            packets: 0,
+            longest: 0,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// Drives a machine to its end.
+    pub(super) fn drive(&mut self, tunnel: &Tunnel, machine: &mut impl Machine) {
+        while let Some(deadline) = machine.deadline() {
+            self.now = self.now.max(deadline);
+            while let Some(sent) = machine.poll(self.now) {
+                self.packets += 1;
+                self.longest = self.longest.max(sent.octets.len() + LEVEL);
+                let event = self.carry(&Peer::of(tunnel), &sent);
+                if event.is_some() {
+                    self.now += ROUND_TRIP;
+                }
+                match event {
+                    Some(Event::Datagram(bytes, fragment)) => {
+                        machine.received(&bytes, fragment, self.now);
+                    }
+                    Some(Event::Complaint(complaint, quote)) => {
+                        machine.complained(complaint, &quote, self.now);
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn carry(&mut self, peer: &Peer<'_>, sent: &Packet) -> Option<Event> {
+        let size = sent.octets.len() + LEVEL;
+        for (boxes, link) in self.links.clone().into_iter().enumerate() {
+            let whole = match boxes {
+                0 => sent.whole,
+                boxes => sent.octets[(boxes - 1) * LEVEL + 6] & 0x40 != 0,
+            };
+            if size - boxes * LEVEL > usize::from(link.mtu) {
+                let complaint = Complaint { by: ROUTER, kind: 3, code: 4, mtu: Some(link.mtu) };
+                match (whole, boxes) {
+                    (true, _) if link.hides => return None,
+                    (true, 0) => {
+                        return Some(Event::Complaint(complaint, sent.octets[..28].to_vec()));
+                    }
+                    (true, _) => {
+                        let error = peer.error(&sent.octets, boxes, complaint);
+                        return Some(Event::Datagram(error, None));
+                    }
+                    (false, _) if link.drops => return None,
+                    (false, _) => {}
+                }
+            }
+            if sent.octets.get(boxes * LEVEL + 8) == Some(&1) && boxes + 1 < self.links.len() {
+                let error = || peer.error(&sent.octets, boxes + 1, complaint(ROUTER, 11, 0));
+                return self.may_report(boxes + 1).then(|| Event::Datagram(error(), None));
+            }
+        }
+        let innermost = (self.links.len() - 2) * LEVEL;
+        let answers = self.ping && sent.octets[innermost + 9] == 1;
+        answers.then(|| self.back(peer.answer(&sent.octets), size)).flatten()
+    }
+
+    /// Linux' token bucket.
+    fn may_report(&mut self, number: usize) -> bool {
+        let full = self.full[number - 1].max(self.now);
+        let reports = !self.mute.contains(&number)
+            && (!self.limited || full <= self.now + Duration::from_secs(5));
+        if reports {
+            self.full[number - 1] = full + Duration::from_secs(1);
+        }
+        reports
+    }
+
+    fn back(&self, answer: Vec<u8>, size: usize) -> Option<Event> {
+        let mut fragment = None;
+        for (boxes, link) in self.links.iter().enumerate().rev() {
+            if size - boxes * LEVEL > usize::from(link.mtu) {
+                if link.drops_back {
+                    return None;
+                }
+                // All fragments but the last carry a multiple of eight octets.
+                let largest = (link.mtu - 20) / 8 * 8 + 20;
+                fragment = Some(fragment.map_or(largest, |before: u16| before.min(largest)));
+            }
+        }
+        Some(Event::Datagram(answer, fragment))
     }
 }

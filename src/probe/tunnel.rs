@@ -1,14 +1,13 @@
-//! The packets of a probe, and what comes back.
+//! The packets of a probe.
 
 use std::net::Ipv4Addr;
 
-use super::{Complaint, Kind};
+use super::{Kind, Packet};
 use crate::path::Path;
+use crate::wire::Endpoint;
 use crate::wire::checksum::Sum;
-use crate::wire::datagram::{IPV4_HEADER, Transport, protocol};
-use crate::wire::icmp_error::quoted;
+use crate::wire::datagram::{IPV4_HEADER, protocol};
 use crate::wire::outer::{self, Content, LEVEL};
-use crate::wire::{Datagram, Endpoint, IcmpError};
 
 /// TTL of a packet that is to get through.
 const FAR: u8 = outer::TTL;
@@ -16,10 +15,8 @@ const FAR: u8 = outer::TTL;
 const SPENT: u8 = 1;
 
 const ECHO_REQUEST: u8 = 8;
-const ECHO_REPLY: u8 = 0;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+pub(super) const SYN: u8 = 0x02;
+pub(super) const RST: u8 = 0x04;
 /// Octets of a TCP header without options.
 const TCP_HEADER: usize = 20;
 const TCP_CHECKSUM: usize = 16;
@@ -27,51 +24,17 @@ const UDP_CHECKSUM: usize = 6;
 /// Octets behind an echo request's header; as many as those of ping(8).
 const ECHO_DATA: usize = 56;
 
-/// A tunnel from an ordinary socket to a host, without state: what is sent can be told from what
-/// comes back.
+/// IPv4's flags and fragment offset, when nobody may fragment the packet.
+const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
+const FLAGS: usize = 6;
+
+/// A tunnel from an ordinary socket to a host, without state: what comes back tells what was
+/// sent.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    path: Path,
-    here: Endpoint,
-    secret: u16,
-}
-
-/// Something that came back and is about a packet of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reply {
-    /// The host itself.
-    Host(HostReply),
-    /// Somebody reports an error about a packet behind so many boxes.
-    Error {
-        /// Which packet.
-        tag: u16,
-        /// How many boxes have unwrapped it: 1 or more.
-        boxes: usize,
-        /// What is said, and by whom.
-        complaint: Complaint,
-    },
-}
-
-/// An answer of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct HostReply {
-    /// To what.
-    pub(super) kind: Kind,
-    /// Which packet it answers; a UDP answer does not tell.
-    pub(super) tag: Option<u16>,
-    /// What it says.
-    pub(super) said: Said,
-}
-
-/// What a host says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Said {
-    /// An echo reply or a datagram.
-    Answer,
-    /// SYN and ACK; a reset has to have this sequence number.
-    Open { next: u32 },
-    /// A reset.
-    Closed,
+    pub(super) path: Path,
+    pub(super) here: Endpoint,
+    pub(super) secret: u16,
 }
 
 impl Tunnel {
@@ -94,27 +57,65 @@ impl Tunnel {
     /// The payload of a datagram to the first box. `spent_at`: the box, counted from 1, that is to
     /// find the TTL spent; `None`: it goes to the host.
     pub(super) fn probe(&self, kind: Kind, tag: u16, spent_at: Option<usize>) -> Vec<u8> {
-        let ttl = if spent_at == Some(self.boxes()) { SPENT } else { FAR };
-        self.wrapped(self.inner(kind, tag, ttl), tag, spent_at)
+        let inner = self.inner(kind, tag, self.ttl(spent_at), 0);
+        self.wrapped(inner, tag, spent_at, false)
+    }
+
+    /// The same, padded until it is `size` octets long with all headers, the socket's too. No router
+    /// may fragment what is inside, which is how TCP sends; nor, if it is to arrive `whole`, any level.
+    /// An answer is read as any.
+    pub(super) fn sized(
+        &self,
+        kind: Kind,
+        tag: u16,
+        spent_at: Option<usize>,
+        size: u16,
+        whole: bool,
+    ) -> Packet {
+        let levels = LEVEL * self.boxes();
+        let mut inner =
+            self.inner(kind, tag, self.ttl(spent_at), usize::from(size).saturating_sub(levels));
+        forbid_fragments(&mut inner);
+        Packet { octets: self.wrapped(inner, tag, spent_at, whole), whole }
+    }
+
+    /// Octets of the smallest such packet.
+    pub(super) fn smallest(&self, kind: Kind) -> u16 {
+        let inner = self.inner(kind, 0, FAR, 0).len();
+        (inner + LEVEL * self.boxes()) as u16
+    }
+
+    /// TTL of the innermost packet.
+    fn ttl(&self, spent_at: Option<usize>) -> u8 {
+        if spent_at == Some(self.boxes()) { SPENT } else { FAR }
     }
 
     /// Ends a connection that a SYN has opened (RFC 9293 §3.5.2).
     pub(super) fn reset(&self, port: u16, next: u32, tag: u16) -> Vec<u8> {
         let segment = tcp(self.here.port, port, next, RST);
-        self.wrapped(self.packet(protocol::TCP, segment, tag, FAR), tag, None)
+        self.wrapped(self.packet(protocol::TCP, segment, tag, FAR), tag, None, false)
     }
 
     /// Puts the levels of all boxes but the first in front, whose level the socket writes.
-    fn wrapped(&self, mut inner: Vec<u8>, tag: u16, spent_at: Option<usize>) -> Vec<u8> {
+    fn wrapped(
+        &self,
+        mut inner: Vec<u8>,
+        tag: u16,
+        spent_at: Option<usize>,
+        whole: bool,
+    ) -> Vec<u8> {
         for (level, hop) in self.path.hops().iter().enumerate().skip(1).rev() {
             let to = Endpoint { addr: hop.addr, port: hop.port };
             let content = Content { octets: inner.len(), sum: Sum::of(&inner) };
             let mut header = [0; LEVEL];
-            // Always: eight levels around a hundred octets.
+            // Always: eight levels around a hundred octets, or as many as an MTU.
             if outer::write(&mut header, self.here, to, 0, tag, content).is_some() {
                 if spent_at == Some(level) {
                     header[8] = SPENT;
                     put_checksum(&mut header[..IPV4_HEADER], 10, Sum::default());
+                }
+                if whole {
+                    forbid_fragments(&mut header);
                 }
                 inner.splice(0..0, header);
             }
@@ -122,21 +123,26 @@ impl Tunnel {
         inner
     }
 
-    fn inner(&self, kind: Kind, tag: u16, ttl: u8) -> Vec<u8> {
-        let port = self.here.port;
-        match kind {
-            Kind::Ping => self.packet(protocol::ICMP, self.echo(tag), tag, ttl),
-            Kind::Tcp(to) => {
-                self.packet(protocol::TCP, tcp(port, to, self.sequence(tag), SYN), tag, ttl)
-            }
-            Kind::Udp(to) => {
-                let data = self.secret.to_be_bytes();
-                let octets = (8 + data.len()) as u16;
-                let ports = [port, to, octets, 0];
-                let header = ports.iter().flat_map(|word| word.to_be_bytes());
-                self.packet(protocol::UDP, header.chain(data).collect(), tag, ttl)
-            }
+    /// The innermost packet, of at least so many octets.
+    fn inner(&self, kind: Kind, tag: u16, ttl: u8, least: usize) -> Vec<u8> {
+        let (number, mut segment) = match kind {
+            Kind::Ping => (protocol::ICMP, self.echo(tag)),
+            Kind::Tcp(to) => (protocol::TCP, tcp(self.here.port, to, self.sequence(tag), SYN)),
+            Kind::Udp(to) => (protocol::UDP, self.datagram(to)),
+        };
+        let missing = least.saturating_sub(IPV4_HEADER + segment.len());
+        segment.extend(padding(self.secret, missing));
+        if number == protocol::UDP {
+            let octets = segment.len() as u16;
+            segment[4..6].copy_from_slice(&octets.to_be_bytes());
         }
+        self.packet(number, segment, tag, ttl)
+    }
+
+    /// A UDP datagram without its length and checksum.
+    fn datagram(&self, to: u16) -> Vec<u8> {
+        let words = [self.here.port, to, 0, 0, self.secret];
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
     }
 
     fn echo(&self, tag: u16) -> Vec<u8> {
@@ -149,7 +155,7 @@ impl Tunnel {
     }
 
     /// Tag and secret, so that the acknowledgement names both.
-    fn sequence(&self, tag: u16) -> u32 {
+    pub(super) fn sequence(&self, tag: u16) -> u32 {
         u32::from(self.secret) << 16 | u32::from(tag)
     }
 
@@ -178,95 +184,15 @@ impl Tunnel {
         [&header[..], &segment].concat()
     }
 
-    /// Reads what came from the first box. Anybody can send to an open socket: what is not exactly
-    /// an answer to something of ours is nothing.
-    pub(super) fn read(&self, datagram: &[u8]) -> Option<Reply> {
-        let hops = self.path.hops();
-        let mut bytes = datagram;
-        for boxes in 1..=hops.len() {
-            let packet = Datagram::parse(bytes).ok()?;
-            if packet.dst.addr != self.here.addr {
-                return None;
-            }
-            if packet.transport == Transport::IcmpError {
-                return self.error(&packet, bytes, boxes);
-            }
-            let Some(next) = hops.get(boxes) else {
-                return self.host_reply(&packet, bytes).map(Reply::Host);
-            };
-            let from = Endpoint { addr: next.addr, port: next.port };
-            if packet.transport != Transport::Udp || (packet.src, packet.dst) != (from, self.here) {
-                return None;
-            }
-            bytes = &bytes[LEVEL..];
-        }
-        None
-    }
-
-    fn error(&self, packet: &Datagram, bytes: &[u8], boxes: usize) -> Option<Reply> {
-        let error = IcmpError::parse(packet, bytes)?;
-        let quote = error.quote(bytes);
-        let about = quoted(quote)?;
-        let genuine = match self.path.hops().get(boxes) {
-            Some(next) => {
-                let to = Endpoint { addr: next.addr, port: next.port };
-                about.transport == Transport::Udp && (about.src, about.dst) == (self.here, to)
-            }
-            None => (about.src.addr, about.dst.addr) == (self.here.addr, self.path.host()),
-        };
-        let [kind, code] = [bytes[IPV4_HEADER], bytes[IPV4_HEADER + 1]];
-        let complaint = Complaint { by: packet.src.addr, kind, code };
-        genuine.then_some(Reply::Error { tag: tag_of(quote)?, boxes, complaint })
-    }
-
-    fn host_reply(&self, packet: &Datagram, bytes: &[u8]) -> Option<HostReply> {
-        if packet.src.addr != self.path.host() || packet.dst.port != self.here.port {
-            return None;
-        }
-        let segment = &bytes[IPV4_HEADER..];
-        match packet.transport {
-            Transport::IcmpAnswer => self.echo_reply(segment),
-            Transport::Tcp(flags) => self.tcp_reply(packet.src.port, flags, segment),
-            Transport::Udp => {
-                let kind = Kind::Udp(packet.src.port);
-                Some(HostReply { kind, tag: None, said: Said::Answer })
-            }
-            _ => None,
-        }
-    }
-
-    fn echo_reply(&self, segment: &[u8]) -> Option<HostReply> {
-        let ours = segment[0] == ECHO_REPLY && word(segment, 8)? == self.secret;
-        let tag = word(segment, 6);
-        ours.then_some(HostReply { kind: Kind::Ping, tag, said: Said::Answer })
-    }
-
-    fn tcp_reply(&self, port: u16, flags: u8, segment: &[u8]) -> Option<HostReply> {
-        let [high, low] = [word(segment, 8)?, word(segment, 10)?];
-        let next = u32::from(high) << 16 | u32::from(low);
-        let tag = next.wrapping_sub(1) as u16;
-        let said = match flags & (SYN | RST | ACK) {
-            flags if flags == RST | ACK => Said::Closed,
-            flags if flags == SYN | ACK => Said::Open { next },
-            _ => return None,
-        };
-        let ours = next == self.sequence(tag).wrapping_add(1);
-        ours.then_some(HostReply { kind: Kind::Tcp(port), tag: Some(tag), said })
+    /// Whether an error comes from this end.
+    pub(super) fn is_here(&self, by: Ipv4Addr) -> bool {
+        by == self.here.addr
     }
 
     /// Whether an error that the host itself sends proves that it is there.
     pub(super) fn is_host(&self, by: Ipv4Addr, boxes: usize) -> bool {
         boxes == self.boxes() && by == self.path.host()
     }
-}
-
-/// The tag of a packet of ours, from its beginning: the IPv4 identification.
-pub(super) fn tag_of(packet: &[u8]) -> Option<u16> {
-    word(packet, 4)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2).map(|word| u16::from_be_bytes([word[0], word[1]]))
 }
 
 fn tcp(from: u16, to: u16, sequence: u32, flags: u8) -> Vec<u8> {
@@ -281,6 +207,24 @@ fn tcp(from: u16, to: u16, sequence: u32, flags: u8) -> Vec<u8> {
     segment
 }
 
+/// Octets that no link compresses (xorshift).
+fn padding(seed: u16, octets: usize) -> impl Iterator<Item = u8> {
+    let mut state = u32::from(seed) | 0x6e61_0000;
+    let next = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        Some(state as u8)
+    };
+    std::iter::from_fn(next).take(octets)
+}
+
+/// Sets DF in an IPv4 header.
+fn forbid_fragments(packet: &mut [u8]) {
+    packet[FLAGS..FLAGS + 2].copy_from_slice(&DONT_FRAGMENT);
+    put_checksum(&mut packet[..IPV4_HEADER], 10, Sum::default());
+}
+
 fn put_checksum(bytes: &mut [u8], at: usize, pseudo: Sum) {
     bytes[at..at + 2].copy_from_slice(&[0, 0]);
     let checksum = Sum::of(bytes).plus(pseudo).checksum();
@@ -289,8 +233,11 @@ fn put_checksum(bytes: &mut [u8], at: usize, pseudo: Sum) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{PATH, Peer, here, tunnel};
+    use super::super::reply::{HostReply, Reply, Said, tag_of};
+    use super::super::testing::{PATH, Peer, complaint, here, tunnel};
     use super::*;
+    use crate::wire::Datagram;
+    use crate::wire::datagram::Transport;
     use crate::wire::tests::assert_checksums;
     use proptest::prelude::*;
 
@@ -341,12 +288,33 @@ mod tests {
             }
         }
 
+        /// A size is that of the packet on the first link, and DF is in every header or in none but
+        /// the innermost, where the socket's is the first.
+        #[test]
+        fn sizes_are_exact(kind in kinds(), tag: u16, size in 0u16..=9000, whole: bool, at in 0usize..=2) {
+            let tunnel = tunnel(PATH);
+            let spent_at = (at > 0).then_some(at);
+            let sent = tunnel.sized(kind, tag, spent_at, size, whole);
+            prop_assert_eq!(sent.octets.len() + LEVEL, usize::from(size.max(tunnel.smallest(kind))));
+            prop_assert_eq!(sent.whole, whole);
+            for (level, number) in [(&sent.octets[..], 1), (&sent.octets[LEVEL..], 2)] {
+                assert_checksums(level);
+                let packet = Datagram::parse(level).expect("well formed");
+                prop_assert_eq!(packet.ttl == SPENT, at == number);
+                prop_assert_eq!(level[FLAGS..][..2] == DONT_FRAGMENT, whole || number == 2);
+                prop_assert_eq!(tag_of(level), Some(tag));
+            }
+            if spent_at.is_none() {
+                prop_assert!(tunnel.read(&Peer::of(&tunnel).answer(&sent.octets)).is_some());
+            }
+        }
+
         #[test]
         fn errors_of_every_box_are_understood(kind in kinds(), tag: u16, boxes in 1usize..=2, code in 0u8..16) {
             let tunnel = tunnel(PATH);
             let by = Ipv4Addr::new(192, 0, 2, 9);
             let sent = tunnel.probe(kind, tag, Some(boxes));
-            let complaint = Complaint { by, kind: 3, code };
+            let complaint = complaint(by, 3, code);
             let reply = Peer::of(&tunnel).error(&sent, boxes, complaint);
             prop_assert_eq!(tunnel.read(&reply), Some(Reply::Error { tag, boxes, complaint }));
         }
@@ -388,7 +356,7 @@ mod tests {
             let tunnel = tunnel(PATH);
             let sent = tunnel.probe(kind, 7, None);
             let peer = Peer::of(&tunnel);
-            let complaint = Complaint { by: Ipv4Addr::LOCALHOST, kind: 11, code: 0 };
+            let complaint = complaint(Ipv4Addr::LOCALHOST, 11, 0);
             let mut bytes = match boxes {
                 0 => peer.answer(&sent),
                 boxes => peer.error(&sent, boxes, complaint),

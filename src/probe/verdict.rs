@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::prober::{Answer, HostAnswer, Known, Place};
-use super::{Complaint, Kind, as_millis};
+use super::{Complaint, Kind, Sizes, as_millis};
 use crate::path::{Hop, Path};
 
 /// What a probe brought.
@@ -24,6 +24,8 @@ pub struct Report {
     pub kinds: Vec<KindReport>,
     /// How far one gets.
     pub conclusion: Conclusion,
+    /// What becomes of large packets, if anything answers to small ones.
+    pub sizes: Option<Sizes>,
 }
 
 /// A box.
@@ -132,7 +134,7 @@ impl Report {
         };
         let levels: Vec<_> = (1..).zip(path.hops()).map(level).collect();
         let kinds = findings.kinds(boxes);
-        Self { conclusion: findings.conclude(boxes, depth), levels, kinds }
+        Self { conclusion: findings.conclude(boxes, depth), levels, kinds, sizes: None }
     }
 
     /// The quickest answer of the host.

@@ -1,9 +1,11 @@
 //! The socket of a probe, which needs no privilege: bound to a port that the kernel chooses, and not
 //! connected, because a connected one would be found by UDP early demux (see [`super::ports`]).
-#![allow(unsafe_code, reason = "a socket option and the error queue have no safe wrapper")]
+#![allow(unsafe_code, reason = "some socket options have no safe wrapper")]
+
+mod message;
 
 use std::io::{self, ErrorKind};
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -14,13 +16,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::path::Hop;
-use crate::probe::{Complaint, Machine};
+use crate::probe::{Complaint, Machine, Packet};
 use crate::wire::Endpoint;
+use message::{Trouble, receive};
 
-/// Larger than any answer to a probe; what is cut off is no answer.
-const DATAGRAM: usize = 2048;
-/// Room for one control message with an address.
-const CONTROL: usize = 256;
+/// DF is clear, as in natttd's tunnel headers. An error about something too long that comes meanwhile
+/// reaches the socket, but not the kernel's memory of path MTUs, which would change what later packets
+/// of this and other programs look like.
+const FRAGMENTS: libc::c_int = libc::IP_PMTUDISC_OMIT;
+/// DF is set, and the kernel's memory of path MTUs does not count.
+const WHOLE: libc::c_int = libc::IP_PMTUDISC_PROBE;
 
 /// A socket towards the first box of a path.
 #[derive(Debug)]
@@ -38,7 +43,10 @@ impl Socket {
         let addr = source_towards(hop)?;
         let socket = UdpSocket::bind((addr, 0))?;
         socket.set_nonblocking(true)?;
-        report_errors(&socket)?;
+        for option in [libc::IP_RECVERR, libc::IP_RECVFRAGSIZE] {
+            set(&socket, option, 1)?;
+        }
+        set(&socket, libc::IP_MTU_DISCOVER, FRAGMENTS)?;
         let here = Endpoint { addr, port: socket.local_addr()?.port() };
         Ok(Self { socket, hop, here, started: Instant::now() })
     }
@@ -76,10 +84,9 @@ impl Socket {
     }
 
     fn receive(&self, machine: &mut impl Machine) -> io::Result<()> {
-        let mut datagram = [0; DATAGRAM];
-        match self.socket.recv_from(&mut datagram) {
-            Ok((octets, from)) if from == SocketAddr::V4(self.hop) => {
-                match machine.received(&datagram[..octets], self.now()) {
+        match receive(&self.socket, false) {
+            Ok(message) if message.from == self.hop => {
+                match machine.received(&message.octets, message.fragment, self.now()) {
                     Some(answer) => self.send(&answer),
                     None => Ok(()),
                 }
@@ -91,9 +98,20 @@ impl Socket {
         }
     }
 
+    fn send(&self, packet: &Packet) -> io::Result<()> {
+        if !packet.whole {
+            return self.send_now(&packet.octets);
+        }
+        set(&self.socket, libc::IP_MTU_DISCOVER, WHOLE)?;
+        let sent = self.send_now(&packet.octets);
+        // Before an error comes, mostly.
+        set(&self.socket, libc::IP_MTU_DISCOVER, FRAGMENTS)?;
+        sent
+    }
+
     /// An error that came meanwhile is reported by the next call, whatever that is; its details stay
     /// in the queue, and the datagram was not sent.
-    fn send(&self, datagram: &[u8]) -> io::Result<()> {
+    fn send_now(&self, datagram: &[u8]) -> io::Result<()> {
         for _ in 0..2 {
             match self.socket.send_to(datagram, self.hop) {
                 Ok(_) => return Ok(()),
@@ -113,80 +131,36 @@ impl Socket {
         }
     }
 
-    /// The next ICMP error about a datagram of this socket, and the beginning of that (ip(7),
-    /// IP_RECVERR).
+    /// The next error about a datagram of this socket, and the beginning of that.
     fn complaint(&self) -> io::Result<Option<(Complaint, Vec<u8>)>> {
-        let mut quote = [0u8; DATAGRAM];
-        let mut control = Control([0; CONTROL]);
-        let mut part = libc::iovec { iov_base: quote.as_mut_ptr().cast(), iov_len: quote.len() };
-        // SAFETY: msghdr is plain data, for which zeros are no pointers and no lengths.
-        let mut message: libc::msghdr = unsafe { zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL as _;
-        let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
-        // SAFETY: the message names buffers of these lengths, which live until the call returns.
-        let octets = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, flags) };
-        let Ok(octets) = usize::try_from(octets) else {
-            let error = io::Error::last_os_error();
-            return if is_passing(&error) { Ok(None) } else { Err(error) };
+        let message = match receive(&self.socket, true) {
+            Ok(message) => message,
+            Err(error) if is_passing(&error) => return Ok(None),
+            Err(error) => return Err(error),
         };
-        let complaint = complaint_in(&message);
-        Ok(complaint.map(|complaint| (complaint, quote[..octets.min(DATAGRAM)].to_vec())))
+        let complaint = message.error.map(|error| self.said(error));
+        Ok(complaint.map(|complaint| (complaint, message.octets)))
+    }
+
+    fn said(&self, error: Trouble) -> Complaint {
+        let (by, kind, code, mtu) = match error {
+            Trouble::Icmp { by, kind, code, info } => (by, kind, code, info),
+            Trouble::Interface { mtu } => (self.here.addr, 3, 4, mtu),
+        };
+        let told = (kind, code) == (3, 4) && mtu > 0;
+        let mtu = u16::try_from(mtu).ok().filter(|_| told);
+        Complaint { by, kind, code, mtu }
     }
 }
 
-/// Control messages have the alignment of their header.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL]);
-
-fn complaint_in(message: &libc::msghdr) -> Option<Complaint> {
-    // SAFETY: the kernel has filled in the message, whose control buffer is alive; the macros stay
-    // inside the length that it wrote.
-    let mut header = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: null, or a whole header in that buffer.
-    while let Some(found) = unsafe { header.as_ref() } {
-        // SAFETY: CMSG_LEN only computes.
-        let least = unsafe {
-            libc::CMSG_LEN(
-                (size_of::<libc::sock_extended_err>() + size_of::<libc::sockaddr_in>()) as u32,
-            )
-        };
-        let kind = (found.cmsg_level, found.cmsg_type);
-        if kind == (libc::IPPROTO_IP, libc::IP_RECVERR) && found.cmsg_len as u64 >= u64::from(least)
-        {
-            // SAFETY: the message is long enough for both, the offender's address behind the error
-            // (SO_EE_OFFENDER); neither need be aligned.
-            let (error, offender) = unsafe {
-                let data = libc::CMSG_DATA(header);
-                let error = data.cast::<libc::sock_extended_err>().read_unaligned();
-                let offender = data.add(size_of::<libc::sock_extended_err>());
-                (error, offender.cast::<libc::sockaddr_in>().read_unaligned())
-            };
-            let by = Ipv4Addr::from(u32::from_be(offender.sin_addr.s_addr));
-            let from_network = error.ee_origin == libc::SO_EE_ORIGIN_ICMP;
-            return from_network.then_some(Complaint {
-                by,
-                kind: error.ee_type,
-                code: error.ee_code,
-            });
-        }
-        // SAFETY: as above.
-        header = unsafe { libc::CMSG_NXTHDR(message, header) };
-    }
-    None
-}
-
-fn report_errors(socket: &UdpSocket) -> io::Result<()> {
-    let on: libc::c_int = 1;
+fn set(socket: &UdpSocket, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option is an int, and lives until the call returns.
     let set = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
             libc::IPPROTO_IP,
-            libc::IP_RECVERR,
-            (&raw const on).cast(),
+            option,
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

@@ -1,0 +1,112 @@
+//! What was found about sizes.
+
+use serde::Serialize;
+
+use super::known::{Echo, Known, Level};
+
+/// What becomes of large packets. Sizes are octets on the first link, all headers included: what
+/// `mtu` in nattt.toml is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sizes {
+    /// The largest that were tried.
+    pub tried: u16,
+    /// The MTU of this host's interface, where larger ones would have been tried but for it.
+    pub interface: Option<u16>,
+    /// The boxes that answer, outermost first.
+    pub levels: Vec<Limit>,
+    /// The way back, where the host's echoes show it.
+    pub back: Option<Back>,
+    /// The `mtu` with which packets need no fragments, if that is less than what was tried.
+    pub mtu: Option<u16>,
+}
+
+/// What gets to a box, from the one before it that answers, or from this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limit {
+    /// The box, from 1.
+    pub number: usize,
+    /// The largest that arrived whole; `None`: only small ones were answered.
+    pub whole: Option<u16>,
+    /// What becomes of larger ones; `None`: nothing larger gets here.
+    pub larger: Option<Larger>,
+}
+
+/// What comes back from the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Back {
+    /// The largest that came whole; `None`: only small ones did.
+    pub whole: Option<u16>,
+    /// What becomes of larger ones; `None`: nothing larger was asked for.
+    pub larger: Option<Larger>,
+}
+
+/// What becomes of packets that do not arrive whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Larger {
+    /// They arrive in fragments.
+    Fragments,
+    /// They do not arrive.
+    Lost,
+    /// There was no telling.
+    Unknown,
+}
+
+impl Sizes {
+    /// `None` if nothing was found out.
+    pub(super) fn new(known: &Known) -> Option<Self> {
+        let mut reach = known.asked;
+        let mut levels = Vec::new();
+        for level in &known.levels {
+            levels.push(limit(level, reach, known.small));
+            reach = level.reach(reach);
+        }
+        let back = known.echo.as_ref().and_then(|echo| back(echo, known));
+        let limits = levels.iter().filter(|level| level.larger.is_some());
+        let limits = limits.filter_map(|level| level.whole);
+        let way_back = back.filter(|back| back.larger.is_some()).and_then(|back| back.whole);
+        let mtu = limits.chain(way_back).min();
+        let silent = back.is_none() && levels.iter().all(|level| level.whole.is_none());
+        (!silent).then_some(Self {
+            tried: known.asked,
+            interface: known.interface,
+            levels,
+            back,
+            mtu,
+        })
+    }
+
+    /// Whether something large is lost.
+    pub fn is_lossy(&self) -> bool {
+        let mut levels = self.levels.iter().map(|level| level.larger);
+        levels.any(|larger| larger == Some(Larger::Lost))
+            || self.back.is_some_and(|back| back.larger == Some(Larger::Lost))
+    }
+}
+
+fn limit(level: &Level, reach: u16, small: u16) -> Limit {
+    let whole = level.whole.works();
+    let larger = match level.fragments {
+        _ if whole >= reach => None,
+        Some(true) => Some(Larger::Fragments),
+        Some(false) => Some(Larger::Lost),
+        None => Some(Larger::Unknown),
+    };
+    Limit { number: level.number, whole: (whole > small).then_some(whole), larger }
+}
+
+/// `None` while nothing large came back and nothing was lost for certain.
+fn back(echo: &Echo, known: &Known) -> Option<Back> {
+    let (comes, whole) = (echo.comes.works(), echo.whole.min(known.asked));
+    let larger = if echo.comes.is_bounded(known.most_back()) {
+        Some(Larger::Lost)
+    } else if whole < comes {
+        Some(Larger::Fragments)
+    } else if comes < known.most_back() {
+        Some(Larger::Unknown)
+    } else {
+        None
+    };
+    let seen = comes > known.small || larger == Some(Larger::Lost);
+    seen.then_some(Back { whole: (whole > known.small).then_some(whole), larger })
+}

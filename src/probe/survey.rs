@@ -1,0 +1,81 @@
+//! Both parts of a probe: how far small packets get, and what becomes of large ones there.
+
+use std::time::Duration;
+
+use super::prober::Prober;
+use super::reply::{Reply, tag_of};
+use super::sizes::Sizer;
+use super::{Complaint, Kind, MAX_PACKETS, Machine, Packet, Report, Tunnel};
+
+/// One probe of one path.
+#[derive(Debug)]
+pub struct Survey {
+    tunnel: Tunnel,
+    reach: Prober,
+    sizes: Sizer,
+}
+
+impl Survey {
+    /// Begins at time 0. Of `kinds` the first [`super::MAX_KINDS`] are used. `mtu`: the largest packets
+    /// that are tried, in octets with all headers.
+    pub fn new(tunnel: Tunnel, kinds: &[Kind], mtu: u16, first_tag: u16) -> Self {
+        let next_tag = first_tag.wrapping_add(MAX_PACKETS as u16);
+        Self {
+            reach: Prober::new(tunnel.clone(), kinds, first_tag),
+            sizes: Sizer::new(tunnel.clone(), mtu, next_tag),
+            tunnel,
+        }
+    }
+
+    /// What was found.
+    pub fn report(&self) -> Report {
+        Report { sizes: self.sizes.report(), ..self.reach.report() }
+    }
+
+    /// Tells the one what the other has found.
+    fn pass_on(&mut self, now: Duration) {
+        self.sizes.found(&self.reach.found(), self.reach.is_over(), now);
+    }
+}
+
+impl Machine for Survey {
+    fn poll(&mut self, now: Duration) -> Option<Packet> {
+        let small = self.reach.poll(now).map(Packet::from);
+        self.pass_on(now);
+        small.or_else(|| self.sizes.poll(now))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        [self.reach.deadline(), self.sizes.deadline()].into_iter().flatten().min()
+    }
+
+    fn received(
+        &mut self,
+        datagram: &[u8],
+        fragment: Option<u16>,
+        now: Duration,
+    ) -> Option<Packet> {
+        let reply = self.tunnel.read(datagram)?;
+        let tag = match reply {
+            Reply::Host(reply) => reply.tag,
+            Reply::Error { tag, .. } => Some(tag),
+        };
+        if tag.is_some_and(|tag| self.sizes.has_sent(tag)) {
+            self.sizes.replied(reply, fragment, now);
+            return None;
+        }
+        let answer = self.reach.replied(reply, now);
+        self.pass_on(now);
+        answer.map(Packet::from)
+    }
+
+    fn complained(&mut self, complaint: Complaint, quote: &[u8], now: Duration) {
+        let tag = tag_of(quote);
+        if complaint.is_about_size() {
+            self.sizes.too_long(tag, 0, complaint);
+        } else if !tag.is_some_and(|tag| self.sizes.has_sent(tag)) {
+            self.reach.complained(complaint, quote, now);
+            self.pass_on(now);
+        }
+    }
+}

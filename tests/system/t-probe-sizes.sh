@@ -1,0 +1,171 @@
+#!/bin/bash
+# `nattt probe` finds out what becomes of large packets: links that fragment, routers and boxes that drop
+# fragments, routers whose errors get lost, jumbo frames; what it advises then is written and helps.
+#
+#   A 192.0.2.130 --- M --- R --- Y 203.0.113.1 | 10.0.0.1 --- T 10.0.0.9 | 192.168.0.1 --- B
+. "$(dirname "$0")/lib.sh"
+
+# link_mtu OCTETS: of the link between M and R, which neither natttd has a part in.
+link_mtu() {
+    ip -n "$PREFIX-R" link set to-M mtu "$1"
+    ip -n "$PREFIX-R" link set mid mtu "$1"
+    ip -n "$PREFIX-M" link set wan mtu "$1"
+}
+
+# inner_mtu OCTETS: of the link between Y and T.
+inner_mtu() {
+    ip -n "$PREFIX-Y" link set to-T mtu "$1"
+    ip -n "$PREFIX-Y" link set lan mtu "$1"
+    ip -n "$PREFIX-T" link set wan mtu "$1"
+}
+
+# drop_fragments NODE...: what comes in, before connection tracking would put it together.
+drop_fragments() {
+    local name
+    for name in "$@"; do
+        on "$name" nft -f - <<'NFT'
+table ip lossy {
+    chain prerouting {
+        type filter hook prerouting priority -450
+        ip frag-off & 0x3fff != 0 drop
+    }
+}
+NFT
+    done
+}
+
+# hide_errors NODE...: of its own, about what it should have fragmented.
+hide_errors() {
+    local name
+    for name in "$@"; do
+        on "$name" nft -f - <<'NFT'
+table ip quiet {
+    chain output {
+        type filter hook output priority filter
+        icmp type destination-unreachable icmp code frag-needed drop
+    }
+}
+NFT
+    done
+}
+
+# heal TABLE NODE...
+heal() {
+    local name
+    for name in "${@:2}"; do
+        on "$name" nft delete table ip "$1"
+    done
+}
+
+# sizes WHAT EXPECTED ARGUMENT...: what a probe from A says: tried; whole and larger of each box; whole and
+# larger of the way back; the advice.
+sizes() {
+    local said
+    said=$(control A --json probe "${@:3}") || fail "$1: $said"
+    same "$2" "$(jq -r '.paths[0].sizes | [.tried] + [.levels[] | .whole, .larger] +
+        [.back.whole, .back.larger, .mtu] | map(. // "-") | join(" ")' <<<"$said")" "$1"
+}
+
+# says WHAT PATTERN ARGUMENT...
+says() {
+    matches "$2" "$(control A probe "${@:3}")" "$1"
+}
+
+internet
+hub R mid 192.0.2.1/25
+node M
+plug M wan 192.0.2.2/25 R mid
+hub M pub 192.0.2.129/25
+on M sysctl -qw net.ipv4.ip_forward=1
+ip -n "$PREFIX-M" route add default via 192.0.2.1
+ip -n "$PREFIX-R" route add 192.0.2.128/25 via 192.0.2.2
+host A 192.0.2.130/25 192.0.2.129 M pub
+workstation_firewall A
+nat_box Y 203.0.113.1 203.0.113.254 gw
+box_behind Y T
+host B 192.168.0.2/24 192.168.0.1 T lan
+serve B
+accept_tunnelled Y
+nattt_gateway Y 10.0.0.0/24
+nattt_gateway T
+
+sizes "all is well" "1500 1500 - 1500 - 1500 - -" deep.example
+sizes "by a kind that is not answered with as much" "1500 1500 - 1500 - - - -" deep.example -p tcp/80
+sizes "less is asked for" "1300 1300 - 1300 - 1300 - -" deep.example --mtu 1300
+says "words" 'Sizes: packets of 1500 octets arrive whole; answers of 1500 octets come back whole\.' deep.example
+
+# A smaller link: the router says so, or does not.
+link_mtu 1420
+fragments="1500 1420 fragments 1420 fragments 1420 fragments 1420"
+sizes "a small link" "$fragments" deep.example
+says "a small link, in words" 'Sizes: packets over 1420 octets travel in fragments between this host and NAT box 1, 203\.0\.113\.1, and arrive; answers over 1420 octets come back in fragments\..*write `mtu = 1420` under \[client\]' deep.example
+hide_errors M
+sizes "a small link that tells nobody" "$fragments" deep.example
+sizes "the same without ping" "1500 1420 fragments 1420 fragments - - 1420" deep.example -p tcp/80
+heal quiet M
+
+# So far with Linux' limit of six errors at once and then one a second; from here on without, which is quicker.
+for name in Y T; do
+    on "$name" sysctl -qw net.ipv4.icmp_ratelimit=0
+done
+
+# Fragments are dropped, in one direction or in both.
+drop_fragments M
+sizes "answers in fragments are lost" "1500 1420 fragments 1420 fragments 1420 lost 1420" deep.example
+says "the same in words" 'answers over 1420 octets are lost on the way back' deep.example
+drop_fragments R
+lost="1500 1420 lost 1420 - 1420 - 1420"
+sizes "fragments are lost" "$lost" deep.example
+says "the same in words" 'packets over 1420 octets are lost between this host and NAT box 1, 203\.0\.113\.1: something drops fragments there.*So that what is large gets through: write `mtu = 1420` under \[client\]' deep.example
+hide_errors M
+sizes "a black hole" "$lost" deep.example
+heal quiet M
+
+# The symptom, and that the advice helps: what natttd makes then is what a probe tries.
+head -c 300000 /dev/urandom >"$RUN/big"
+on A ip route flush cache
+nattt_client A
+PATIENCE=3
+refused "a large answer through the black hole" fetch A deep.example/big
+fetch A deep.example/ >/dev/null || fail "a small answer"
+stop A natttd
+echo 'mtu = 1420' >>"$RUN/A.toml"
+start_natttd A
+sum=$(sha256sum <"$RUN/big")
+same "$sum" "$(PATIENCE=20 fetch A deep.example/big | sha256sum)" "a large answer with the mtu that was advised"
+same "${sum%% *}" "$(PATIENCE=20 fetch A deep.example/ -T "$RUN/big")" "the same the other way"
+sizes "with that mtu" "1420 1420 - 1420 - 1420 - -" deep.example
+stop A natttd
+heal lossy M R
+
+# Between the boxes, where the first level is off already.
+link_mtu 1500
+inner_mtu 1380
+sizes "a small link between the boxes" "1500 1500 - 1408 fragments - - 1408" \
+    deep.example --mtu 1500 -p tcp/80
+drop_fragments T
+sizes "fragments are lost between the boxes" "1500 1500 - 1408 lost 1408 - 1408" deep.example
+says "the same in words" 'between NAT box 1 and NAT box 2, 10\.0\.0\.9: something drops fragments.*`mtu = 1380` under \[gateway\] on NAT box 2' deep.example
+hide_errors Y
+sizes "a black hole between the boxes" "1500 1500 - 1408 lost 1408 - 1408" deep.example
+heal quiet Y
+heal lossy T
+
+# A's own interface; jumbo frames, with and without a LAN that takes them.
+inner_mtu 1500
+ip -n "$PREFIX-A" link set eth0 mtu 1400
+sizes "a small interface" "1400 1400 - 1400 - 1400 - -" deep.example
+says "the same in words" "this host's interface sends no more than 1400 octets" deep.example
+for link in "A eth0" "M to-A" "M pub" "R to-Y" "R gw" "Y wan" "B eth0" "T to-B" "T lan"; do
+    ip -n "$PREFIX-${link% *}" link set "${link#* }" mtu 9000
+done
+link_mtu 9000
+inner_mtu 9000
+# What it learned of the smaller links above.
+on B ip route flush cache
+sizes "jumbo frames" "9000 9000 - 9000 - 9000 - -" deep.example --mtu 9000
+ip -n "$PREFIX-B" link set eth0 mtu 1500
+for link in to-B lan; do
+    ip -n "$PREFIX-T" link set "$link" mtu 1500
+done
+sizes "jumbo frames to the last box" "9000 9000 - 9000 - 1556 - -" deep.example --mtu 9000
