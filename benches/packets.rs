@@ -16,7 +16,8 @@ use nattt::mapping::Mappings;
 use nattt::path::PathSet;
 use nattt::time::Time;
 use nattt::tunnel::{
-    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, client, gateway,
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, Route, Routes,
+    client, gateway,
 };
 
 const NOW: Time = Time::from_millis(1_700_000_000_000);
@@ -52,16 +53,18 @@ impl Addresses for World {
     }
 }
 
-impl Environment for World {
-    type Lease = Reserved;
-
-    fn source_for(&self, _: Ipv4Addr) -> Option<Ipv4Addr> {
-        Some(A)
+impl Routes for World {
+    fn route(&self, _: Ipv4Addr) -> Option<Route> {
+        Some(Route { source: A, mtu: 1500 })
     }
 
     fn route_epoch(&self) -> u64 {
         0
     }
+}
+
+impl Environment for World {
+    type Lease = Reserved;
 
     fn reserve(&self, _: PortKind, preferred: u16) -> Option<Reserved> {
         Some(Reserved(preferred))

@@ -44,6 +44,9 @@ counters! {
     GatewayErrorPassed "gateway_error_passed" "ICMP errors leaving this host that are about no tunnelled packet; passed on as they came."
     KeepalivesSent "keepalives_sent" "One-octet datagrams sent so that NAT boxes on the way keep a live flow's mapping."
     KeepalivesReceived "keepalives_received" "Keepalive datagrams taken by the gateway; they carry nothing and end there."
+    // Of these, some.
+    ClientFragmented "client_fragmented" "Of the packets sent through a tunnel, those that forbid fragments (DF) and were larger than their route's MTU with the tunnel's headers: they left in fragments of the outer packet, which some NATs drop."
+    GatewayFragmented "gateway_fragmented" "Of the replies sent back through a tunnel, those that forbid fragments (DF) and were larger than their route's MTU with the tunnel's header: they left in fragments of the outer packet, which some NATs drop."
     // Packets refused: the application learns it at once.
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
     ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."

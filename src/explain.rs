@@ -311,7 +311,11 @@ mod tests {
             left_alone: false,
             emulated_by: Vec::new(),
             direct: false,
-            judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
+            judgements: vec![Judgement {
+                refused: refused.map(str::to_owned),
+                mtu: 1472,
+                outer: None,
+            }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
             flows: Vec::new(),
@@ -387,7 +391,11 @@ mod tests {
         // Refused records are in no mapping, and A records may emulate what the DNS has not.
         let two =
             records(vec![Data::Nat(NAT.into()), Data::Nat(vec![10, 0, 0, 1, 0, 100, 1, 1, 1, 1])]);
-        known.judgements.push(Judgement { refused: Some("private".into()), mtu: 1472 });
+        known.judgements.push(Judgement {
+            refused: Some("private".into()),
+            mtu: 1472,
+            outer: None,
+        });
         mapping(&mut known, &["203.0.113.1:100 192.168.0.2"]);
         let address = records(vec![Data::Address(MAPPED)]);
         let both = asked(address.clone(), two);

@@ -98,7 +98,7 @@ fn client_facts(client: &Client) -> Vec<(&'static str, String)> {
         ("  NAT record", format!("type {}", client.record_type)),
         ("  First hops", format!("public; private ones in zones: {zones}")),
         ("  Flows", format!("at most {}, from {} ports", client.max_flows, client.max_ports)),
-        ("  MTU", format!("{} octets", client.mtu)),
+        ("  MTU", mtu(client.mtu)),
     ];
     if !client.serve.is_empty() {
         facts.push(("  Serves", format!("the hosts behind {}", client.serve.join(", "))));
@@ -107,6 +107,10 @@ fn client_facts(client: &Client) -> Vec<(&'static str, String)> {
     facts.extend(proxy_fact(client));
     facts.extend(client.emulations.iter().map(|one| ("  Emulation", shown_emulation(one))));
     facts
+}
+
+fn mtu(configured: u16) -> String {
+    format!("{configured} octets, less where a route has less")
 }
 
 /// All names go without saying.
@@ -150,7 +154,7 @@ fn gateway_facts(gateway: &Gateway) -> Vec<(&'static str, String)> {
     facts.extend(gateway.exports.iter().map(|export| ("  Export", shown_export(export))));
     let (flows, share) = (gateway.max_flows, gateway.max_flows_per_source);
     facts.push(("  Flows", format!("at most {flows}, {share} from one client address")));
-    facts.push(("  MTU", format!("{} octets", gateway.mtu)));
+    facts.push(("  MTU", mtu(gateway.mtu)));
     facts
 }
 

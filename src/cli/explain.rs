@@ -190,10 +190,16 @@ fn levels(path: &Path, judgement: Option<&Judgement>) -> String {
         let _ = writeln!(text, "  NAT box {level}   {}, UDP port {}", hop.addr, hop.port);
     }
     let _ = writeln!(text, "  host        {}", path.host());
-    if let Some(Judgement { refused, mtu }) = judgement {
-        let _ = match refused {
-            Some(why) => writeln!(text, "  REFUSED     {}", escape(why)),
-            None => writeln!(text, "  MTU         {mtu} octets"),
+    if let Some(Judgement { refused, mtu, outer }) = judgement {
+        let route = || format!("route to {}", path.first().addr);
+        let _ = match (refused, outer) {
+            (Some(why), _) => writeln!(text, "  REFUSED     {}", escape(why)),
+            (None, None) => writeln!(text, "  MTU         {mtu} octets"),
+            (None, Some(outer)) => writeln!(
+                text,
+                "  MTU         {mtu} octets; with the tunnel's headers {}",
+                outer.explained(&route())
+            ),
         };
     }
     text
@@ -277,7 +283,7 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Mapping, MappingState};
+    use crate::control::{Mapping, MappingState, Mtu};
     use std::net::Ipv4Addr;
 
     fn asked(address: Answer, rdata: &[u8]) -> Asked {
@@ -304,7 +310,7 @@ mod tests {
             left_alone: false,
             emulated_by: Vec::new(),
             direct: false,
-            judgements: vec![Judgement { refused: None, mtu: 1444 }],
+            judgements: vec![Judgement { refused: None, mtu: 1364, outer: Some(OUTER) }],
             mapping: Some(mapping),
             unmapped: Vec::new(),
             flows: Vec::new(),
@@ -312,6 +318,7 @@ mod tests {
         }
     }
 
+    const OUTER: Mtu = Mtu { octets: 1420, configured: 1500, route: Some(1420) };
     const NESTED: [u8; 16] = [203, 0, 113, 1, 0, 100, 10, 0, 0, 1, 0, 101, 192, 168, 0, 2];
 
     #[test]
@@ -329,7 +336,8 @@ mod tests {
             "  alias       c\\027.example. (of b.example., TTL 5m00s)\n",
             "  NAT record  CB00710100640A0000010065C0A80002 (of b.example.",
             "  NAT box 1   203.0.113.1, UDP port 100\n  NAT box 2   10.0.0.1, UDP port 101\n",
-            "  host        192.168.0.2\n  MTU         1444 octets\n",
+            "  host        192.168.0.2\n  MTU         1364 octets; with the tunnel's headers 1420 octets, \
+             the MTU of the route to 203.0.113.1 (`mtu` = 1500)\n",
             "127.118.232.255  live",
             "No flow is open.",
             "1m01s ago:\n  x: What x means.\n",

@@ -2,7 +2,7 @@
 
 use super::table;
 use super::units;
-use crate::control::{Queue, Role, RulesState, RulesStatus, Status, Usage};
+use crate::control::{Fragmented, Queue, Role, RulesState, RulesStatus, Sizes, Status, Usage};
 
 /// One fact a line; a fact that needs attention says what to do.
 pub(super) fn render(status: &Status) -> String {
@@ -20,6 +20,12 @@ pub(super) fn render(status: &Status) -> String {
         ("Gateway flows", status.gateway_flows),
     ];
     facts.extend(tables.iter().filter_map(|&(name, table)| Some((name, usage(table?)))));
+    let sizes = [("Client MTU", status.client_sizes), ("Gateway MTU", status.gateway_sizes)];
+    for (name, sizes) in sizes {
+        facts.extend(sizes.iter().map(|Sizes { mtu, .. }| (name, mtu.explained("default route"))));
+        let fragmented = sizes.and_then(|sizes| sizes.fragmented);
+        facts.extend(fragmented.map(|fragmented| ("  Fragments", fragments(fragmented))));
+    }
     facts.extend(status.warnings.iter().map(|warning| ("WARNING", warning.clone())));
     table::facts(&facts)
 }
@@ -72,6 +78,13 @@ fn queues(queues: &[Queue]) -> String {
         [] => "none".into(),
         queues => queues.iter().map(name).collect::<Vec<_>>().join(", "),
     }
+}
+
+fn fragments(Fragmented { packets, last_to, route_mtu }: Fragmented) -> String {
+    format!(
+        "{packets} packets that forbid them left in fragments, the last one to {last_to}, where the \
+         route has an MTU of {route_mtu}"
+    )
 }
 
 fn usage(usage: Usage) -> String {

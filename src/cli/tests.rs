@@ -2,8 +2,8 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::control::{
-    Counter, Ends, Flow, Leg, Mapping, MappingState, Queue, Role, RulesState, RulesStatus, Status,
-    Traffic, Usage, decode, encode,
+    Counter, Ends, Flow, Fragmented, Leg, Mapping, MappingState, Mtu, Queue, Role, RulesState,
+    RulesStatus, Sizes, Status, Traffic, Usage, decode, encode,
 };
 use crate::os::control::Server;
 use crate::os::control::tests::TempDir;
@@ -45,6 +45,8 @@ pub(super) fn status() -> Status {
         mappings: Some(Usage { count: 1, cap: 65536 }),
         client_flows: Some(Usage { count: 2, cap: 262_144 }),
         gateway_flows: None,
+        client_sizes: None,
+        gateway_sizes: None,
         reload: None,
         warnings: Vec::new(),
     }
@@ -116,6 +118,11 @@ fn wrong_usage_is_status_2() {
 fn a_healthy_status() {
     let mut status = status();
     status.queues.truncate(1);
+    let mtu = Mtu { octets: 1420, configured: 1500, route: Some(1420) };
+    let fragmented =
+        Some(Fragmented { packets: 7, last_to: [203, 0, 113, 1].into(), route_mtu: 1420 });
+    status.client_sizes = Some(Sizes { mtu, fragmented });
+    status.gateway_sizes = Some(Sizes { mtu, fragmented: None });
     let text = shown(&["status"], &Reply::Status(Box::new(status)));
     let expected = "\
 Daemon:        natttd 0.1.0, process 321, up 1h01m
@@ -125,6 +132,10 @@ Queues:        6400 data
 Pool:          127.64.0.0/10
 Mappings:      1 of at most 65536
 Client flows:  2 of at most 262144
+Client MTU:    1420 octets, the MTU of the default route (`mtu` = 1500)
+  Fragments:   7 packets that forbid them left in fragments, the last one to 203.0.113.1, where the \
+                    route has an MTU of 1420
+Gateway MTU:   1420 octets, the MTU of the default route (`mtu` = 1500)
 ";
     assert_eq!(text, expected);
 }

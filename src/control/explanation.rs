@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Mapping};
+use super::{Flow, Mapping, Mtu};
 
 /// What is asked about one name. The records and addresses are what the DNS says now; without any,
 /// the daemon tells what it knows by itself.
@@ -63,6 +63,9 @@ pub struct Judgement {
     pub refused: Option<String>,
     /// The largest packet that an application can send on this path, octets.
     pub mtu: u16,
+    /// With the tunnel's headers; absent where there is no tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outer: Option<Mtu>,
 }
 
 /// A packet that was not passed on.

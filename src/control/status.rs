@@ -3,6 +3,8 @@
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::Sizes;
+
 /// How the daemon does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -26,6 +28,12 @@ pub struct Status {
     pub client_flows: Option<Usage>,
     /// Flows of the gateway role.
     pub gateway_flows: Option<Usage>,
+    /// How large the client role's packets to NAT boxes may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_sizes: Option<Sizes>,
+    /// How large the gateway role's packets to clients may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_sizes: Option<Sizes>,
     /// What became of the last call to read the configuration again; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reload: Option<Reload>,

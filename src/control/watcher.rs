@@ -408,7 +408,7 @@ mod tests {
     /// A counter of what goes well would be told of twice a second.
     #[test]
     fn every_counter_that_is_told_of_says_what_is_wrong() {
-        const WORDS: [&str; 10] = [
+        const WORDS: [&str; 11] = [
             "dropped",
             "rejected",
             "ignored",
@@ -419,6 +419,7 @@ mod tests {
             "server failure",
             "another path",
             "past the tunnel",
+            "in fragments",
         ];
         let all = Counter::all(&counters::Counters::default());
         for Counter { name, explanation, .. } in all.iter().filter(|counter| is_trouble(counter)) {

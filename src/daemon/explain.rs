@@ -8,12 +8,13 @@ use crate::control::{Explanation, Judgement, LastDrop, Mapping, NatRecord, Reply
 use crate::counters::Counter;
 use crate::dns::{Name, acceptable};
 use crate::mapping::{self, Mappings};
-use crate::path::Path;
+use crate::path::{Hop, Path};
 use crate::time::Time;
+use crate::tunnel::Routes;
 use crate::wire::outer::LEVEL;
 
 use super::dns;
-use super::report::{Report, client_flow};
+use super::report::{Report, client_flow, mtu};
 
 /// The most flows in one answer.
 const MAX_FLOWS: usize = 100;
@@ -89,7 +90,10 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let refused = accepted.err().or_else(|| refusal().map(|why| leads_nowhere(why).to_owned()));
     let boxes = role.and_then(|client| client.boxes(&path)).unwrap_or(path.hops());
     let levels = (boxes.len() * LEVEL) as u16;
-    Ok(Judgement { refused, mtu: client.mtu.saturating_sub(levels) })
+    let route = |next: &Hop| report.network.route(next.addr).map(|route| route.mtu);
+    let outer = boxes.first().map(|next| mtu(client.mtu, route(next)));
+    let octets = outer.map_or(client.mtu, |outer| outer.octets).saturating_sub(levels);
+    Ok(Judgement { refused, mtu: octets, outer })
 }
 
 /// Why a path that begins at this host's own gateway role is not used.

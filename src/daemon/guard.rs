@@ -2,16 +2,18 @@
 //! whole. The gateway does, too: it decapsulates only then.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use ipnet::Ipv4Net;
 
 use crate::config::{Config, Flavour};
 use crate::control::{RulesState, RulesStatus};
+use crate::os::network::default_mtu;
 use crate::os::route::{self, PoolRoute};
 use crate::os::tables;
 use crate::rules::{self, Shape};
+use crate::tunnel::working_mtu;
 use crate::wire::outer::LEVEL;
 
 use super::Error;
@@ -20,10 +22,19 @@ use super::Error;
 pub(super) struct Guard {
     flavour: Flavour,
     shape: Shape,
-    pool: Option<(Ipv4Net, PoolRoute)>,
+    pool: Option<Pool>,
     seen: Mutex<Seen>,
     awaited: Mutex<Option<Awaited>>,
     loaded: AtomicBool,
+}
+
+/// The pool, and what its route depends on.
+struct Pool {
+    net: Ipv4Net,
+    /// Largest outer packet as configured, octets.
+    mtu: u16,
+    /// The MTU that the route was given last; 0 if it was closed last.
+    given: AtomicU16,
 }
 
 /// What came of a look at the rules.
@@ -53,9 +64,10 @@ struct Seen {
 
 impl Guard {
     pub(super) fn new(config: &Config) -> Self {
-        let pool = config.client.as_ref().map(|client| {
-            let mtu = client.mtu.saturating_sub(LEVEL as u16);
-            (client.pool, PoolRoute::Open { mtu })
+        let pool = config.client.as_ref().map(|client| Pool {
+            net: client.pool,
+            mtu: client.mtu,
+            given: AtomicU16::new(0),
         });
         let expected = rules::fingerprint(config, config.firewall);
         let status = RulesStatus { state: RulesState::Unknown, expected, found: None, wrong: None };
@@ -127,9 +139,20 @@ impl Guard {
     }
 
     fn set_route(&self, open: bool) -> io::Result<()> {
-        let Some((pool, when_open)) = self.pool else { return Ok(()) };
-        let route = if open { when_open } else { PoolRoute::Closed };
-        route::set(pool, route)
+        let Some(pool) = &self.pool else { return Ok(()) };
+        let mtu = if open { pool.inner_mtu() } else { 0 };
+        let route = if open { PoolRoute::Open { mtu } } else { PoolRoute::Closed };
+        // Before it is set: that is an event, too.
+        pool.given.store(mtu, Relaxed);
+        route::set(pool.net, route)
+    }
+
+    /// This host's routes changed. If the default route has another MTU, the pool's gets another, so
+    /// that applications learn it; established TCP connections, too.
+    pub(super) fn renew_mtu(&self) -> io::Result<()> {
+        let given = self.pool.as_ref().map(|pool| (pool, pool.given.load(Relaxed)));
+        let stale = given.is_some_and(|(pool, given)| given > 0 && given != pool.inner_mtu());
+        if stale { self.set_route(true) } else { Ok(()) }
     }
 
     fn report(&self, status: &RulesStatus) {
@@ -165,6 +188,13 @@ impl Guard {
         if let Err(error) = self.set_route(false) {
             log::warn!("{}", Error::Route(error));
         }
+    }
+}
+
+impl Pool {
+    /// The largest packet that an application can send, octets. Paths of several levels carry less.
+    fn inner_mtu(&self) -> u16 {
+        working_mtu(self.mtu, default_mtu()).saturating_sub(LEVEL as u16)
     }
 }
 

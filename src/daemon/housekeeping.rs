@@ -24,6 +24,8 @@ use super::saved::SavePlan;
 use super::stop::Stop;
 use super::{Error, Roles};
 
+/// What is logged if it fails.
+const POOL_ROUTE: &str = "setting the route of the pool";
 const TICK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Without events (a firewall that nf_tables does not know of), rules are looked at this often.
 const CHECK_RULES: Duration = Duration::from_secs(30);
@@ -61,6 +63,8 @@ struct Progress {
     route: Repeated,
     evicted: u64,
     rerouted: u64,
+    /// Packets of the client role, and of the gateway role.
+    fragmented: [u64; 2],
     rules_checked: Duration,
     repair_asked: Option<Duration>,
     ticked: Duration,
@@ -117,6 +121,7 @@ impl Housekeeping {
         if self.routing.any() || progress.addresses.failing() {
             progress.addresses.done("reading this host's addresses", self.network.refresh());
             self.look_for_clash(progress);
+            progress.route.done(POOL_ROUTE, self.guard.renew_mtu());
         }
         let uptime = self.clock.now().since(self.clock.started());
         let good = self.guard.loaded() && !progress.route.failing();
@@ -129,7 +134,7 @@ impl Housekeeping {
                 progress.filled = None;
                 progress.sets.forget();
             }
-            progress.route.done("setting the route of the pool", checked.route);
+            progress.route.done(POOL_ROUTE, checked.route);
             if !checked.changing {
                 self.repair_rules(uptime, progress);
             }
@@ -148,11 +153,12 @@ impl Housekeeping {
 
     fn tick(&self, progress: &mut Progress) {
         let now = self.clock.now();
-        let (mut evicted, mut rerouted) = (0, 0);
+        let (mut evicted, mut rerouted, mut fragmented) = (0, 0, [0; 2]);
         if let Some(client) = &self.roles.client {
             client.expire(now);
             evicted += client.evicted();
             rerouted = client.rerouted_flows();
+            fragmented[0] = client.fragmented().0;
             for keepalive in client.keepalives(now) {
                 match self.network.send(&keepalive) {
                     Ok(()) => self.counters.add(Counter::KeepalivesSent),
@@ -168,11 +174,19 @@ impl Housekeeping {
         if let Some(gateway) = &self.roles.gateway {
             gateway.expire(now);
             evicted += gateway.evicted();
+            fragmented[1] = gateway.fragmented().0;
         }
         self.counters.add_many(Counter::FlowsEvicted, evicted - progress.evicted);
         progress.evicted = evicted;
         self.counters.add_many(Counter::FlowsRerouted, rerouted - progress.rerouted);
         progress.rerouted = rerouted;
+        let counters = [Counter::ClientFragmented, Counter::GatewayFragmented];
+        for ((counter, now), before) in
+            counters.into_iter().zip(fragmented).zip(progress.fragmented)
+        {
+            self.counters.add_many(counter, now - before);
+        }
+        progress.fragmented = fragmented;
         for notice in progress.notices.due(&self.counters, progress.ticked) {
             log::warn!("{notice}");
         }

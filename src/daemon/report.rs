@@ -1,14 +1,16 @@
 //! Answers to `nattt`.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::control::{
-    Endpoint, Ends, Flow, Leg, Mapping, Queue, Reply, Request, Role, Status, Traffic, Usage,
+    Endpoint, Ends, Flow, Fragmented, Leg, Mapping, Mtu, Queue, Reply, Request, Role, Sizes,
+    Status, Traffic, Usage,
 };
 use crate::counters::Counters;
 use crate::os::clock::Clock;
-use crate::os::network::Network;
+use crate::os::network::{Network, default_mtu};
 use crate::time::Time;
 use crate::tunnel::{client, gateway};
 use crate::wire::datagram::protocol;
@@ -65,6 +67,10 @@ impl Report {
                 .map(|mappings| Usage { count: mappings.len(), cap: mappings.cap() }),
             client_flows: client.as_ref().map(|client| usage(client.usage())),
             gateway_flows: gateway.as_ref().map(|gateway| usage(gateway.usage())),
+            client_sizes: (self.config.client.as_ref().zip(client.as_ref()))
+                .map(|(config, client)| sizes(config.mtu, client.fragmented())),
+            gateway_sizes: (self.config.gateway.as_ref().zip(gateway.as_ref()))
+                .map(|(config, gateway)| sizes(config.mtu, gateway.fragmented())),
             reload: self.reloads.last(),
             warnings: self.warnings(),
         }
@@ -115,6 +121,16 @@ impl Report {
         }
         Reply::Flows { total, flows }
     }
+}
+
+/// What is configured, and what left in fragments against its will.
+fn sizes(configured: u16, (packets, last_to, route_mtu): (u64, Ipv4Addr, u16)) -> Sizes {
+    let fragmented = Fragmented { packets, last_to, route_mtu };
+    Sizes { mtu: mtu(configured, default_mtu()), fragmented: (packets > 0).then_some(fragmented) }
+}
+
+pub(super) fn mtu(configured: u16, route: Option<u16>) -> Mtu {
+    Mtu { octets: tunnel::working_mtu(configured, route), configured, route }
 }
 
 fn usage((count, cap): (usize, usize)) -> Usage {

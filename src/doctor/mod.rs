@@ -6,6 +6,7 @@
 mod exports;
 mod facts;
 mod firewall;
+mod mtu;
 mod network;
 mod pool;
 mod ports;
@@ -69,6 +70,7 @@ pub fn examine(facts: &Facts) -> Vec<Finding> {
         findings.extend(rules::findings(facts, config));
         findings.extend(firewall::findings(facts, config));
         findings.extend(network::findings(facts, config));
+        findings.extend(mtu::findings(facts));
         if let Some(gateway) = &config.gateway {
             findings.extend(exports::findings(facts, gateway));
         }

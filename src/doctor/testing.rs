@@ -51,6 +51,8 @@ fn host(text: &str, roles: Vec<Role>) -> Facts {
         mappings: None,
         client_flows: None,
         gateway_flows: None,
+        client_sizes: None,
+        gateway_sizes: None,
         reload: None,
         warnings: Vec::new(),
     };

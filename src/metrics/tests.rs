@@ -26,6 +26,8 @@ fn status() -> Status {
         mappings: Some(Usage { count: 1, cap: 65536 }),
         client_flows: Some(Usage { count: 2, cap: 262_144 }),
         gateway_flows: None,
+        client_sizes: None,
+        gateway_sizes: None,
         reload: None,
         warnings: Vec::new(),
     }

@@ -8,8 +8,9 @@ use rustix::net::{RecvFlags, recv};
 
 use super::netlink::Socket;
 
-/// Groups of rtnetlink: links, IPv4 addresses, IPv4 routes (linux/rtnetlink.h).
-const ROUTING: u32 = 0x1 | 0x10 | 0x40;
+/// Groups of rtnetlink: links, IPv4 addresses, routes and rules (linux/rtnetlink.h; rules by their
+/// number, 8).
+const ROUTING: u32 = 0x1 | 0x10 | 0x40 | 1 << 7;
 /// Group of nfnetlink: changes of nf_tables (linux/netfilter/nfnetlink.h, group 7).
 const FIREWALL: u32 = 1 << 6;
 
@@ -17,7 +18,7 @@ const FIREWALL: u32 = 1 << 6;
 pub struct Events(Socket);
 
 impl Events {
-    /// Changes of links, addresses and routes.
+    /// Changes of links, addresses, routes and the rules that choose between tables of them.
     pub fn routing() -> io::Result<Self> {
         Self::subscribe(mnl::Bus::Route, ROUTING)
     }

@@ -15,6 +15,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, ipproto};
 
 use crate::path::Hop;
@@ -141,6 +142,9 @@ pub fn own(port: u16) -> io::Result<UdpSocket> {
 fn bind(port: u16) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))?;
     drop_all(&socket)?;
+    // What is sent from here has DF clear, as other tunnel packets have; who says that it was too large
+    // for a link lies, and the kernel shall not learn an MTU from it (ip(7)).
+    set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::OMIT)?;
     Ok(socket)
 }
 
@@ -270,6 +274,14 @@ mod tests {
         socket.set_nonblocking(true).expect("a socket option");
         let error = socket.recv(&mut [0; 9]).expect_err("nothing to read");
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn no_mtu_is_learned_from_errors_about_the_port() {
+        let port = Ports::new(2, 0).reserve(PortKind::Udp, 0).expect("a free port");
+        let socket = port.socket.as_ref().expect("a socket");
+        let mode = rustix::net::sockopt::ip_mtu_discover(socket).expect("an option");
+        assert_eq!(mode, Ipv4PathMtuDiscovery::OMIT);
     }
 
     #[test]

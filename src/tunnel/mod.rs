@@ -7,6 +7,7 @@ mod exports;
 pub mod fate;
 pub mod gateway;
 pub mod lifetime;
+pub mod route;
 mod saved;
 mod table;
 #[cfg(test)]
@@ -16,4 +17,5 @@ pub use client::{Client, Environment, Lease, Origin, OuterPort, PortKind};
 pub use common::{Addresses, Connection, Traffic};
 pub use fate::{Fate, Front};
 pub use gateway::Gateway;
+pub use route::{Route, Routes, working_mtu};
 pub use saved::{NoFlow, Saved, SavedClient, SavedGateway, SavedLife};

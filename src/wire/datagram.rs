@@ -23,6 +23,7 @@ pub mod protocol {
     pub const UDP_LITE: u8 = 136;
 }
 
+const FLAGS: usize = 6;
 const SRC: usize = 12;
 const DST: usize = 16;
 const IP_CHECKSUM: usize = 10;
@@ -115,9 +116,14 @@ impl Transport {
 
     /// Whether it is a TCP SYN without an ACK (RFC 9293 §3.5).
     pub fn opens_connection(self) -> bool {
-        const SYN: u8 = 0x02;
         const ACK: u8 = 0x10;
-        matches!(self, Self::Tcp(flags) if flags & (SYN | ACK) == SYN)
+        self.is_syn() && matches!(self, Self::Tcp(flags) if flags & ACK == 0)
+    }
+
+    /// Whether it is a TCP SYN, with or without an ACK: what may say a segment size.
+    pub fn is_syn(self) -> bool {
+        const SYN: u8 = 0x02;
+        matches!(self, Self::Tcp(flags) if flags & SYN != 0)
     }
 }
 
@@ -164,6 +170,12 @@ impl Datagram {
             traffic_class: bytes[1],
             ttl: ip.ttl(),
         })
+    }
+
+    /// Whether a well-formed datagram has DF set (RFC 791 §3.1).
+    pub fn forbids_fragments(bytes: &[u8]) -> bool {
+        const DF: u8 = 0x40;
+        bytes.get(FLAGS).is_some_and(|flags| flags & DF != 0)
     }
 
     /// Replaces both endpoints and mends the checksums (RFC 1624).

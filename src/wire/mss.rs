@@ -2,9 +2,8 @@
 //! tunnel headers fits the path.
 
 use super::checksum::{Sum, updated};
-use super::datagram::{Datagram, IPV4_HEADER, Transport};
+use super::datagram::{Datagram, IPV4_HEADER};
 
-const SYN: u8 = 0x02;
 const TCP_CHECKSUM: usize = 16;
 const TCP_HEADER: usize = 20;
 const OPTION_END: u8 = 0;
@@ -21,8 +20,7 @@ pub fn largest_segment(mtu: u16, levels: usize) -> u16 {
 ///
 /// A SYN without the option is left alone: the peer then assumes 536 (RFC 9293 §3.7.1).
 pub fn clamp(datagram: &Datagram, bytes: &mut [u8], limit: u16) {
-    let Transport::Tcp(flags) = datagram.transport else { return };
-    if flags & SYN == 0 {
+    if !datagram.transport.is_syn() {
         return;
     }
     let segment = &mut bytes[IPV4_HEADER..];

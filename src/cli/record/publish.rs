@@ -11,14 +11,12 @@ use crate::cli::Failure;
 use crate::dns::{Name, acceptable};
 use crate::os::clock::Clock;
 use crate::os::nameserver::{Server, exchange};
-use crate::os::network::source_for;
+use crate::os::network::{INTERNET, route};
 use crate::path::Path;
 use crate::record::{Key, Update};
 
 /// Stands for this host's public address.
 const AUTO: &str = "auto";
-/// An address of the Internet that nobody has (RFC 5737): its route is the default route.
-const INTERNET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -82,7 +80,8 @@ fn public_address(servers: &[SocketAddr]) -> Result<Ipv4Addr, Failure> {
         IpAddr::V4(addr) => Some(addr),
         IpAddr::V6(_) => None,
     });
-    let mut found: Vec<_> = [INTERNET].into_iter().chain(servers).filter_map(source_for).collect();
+    let source = |to| route(to).map(|route| route.source);
+    let mut found: Vec<_> = [INTERNET].into_iter().chain(servers).filter_map(source).collect();
     found.dedup();
     found.iter().copied().find(|&addr| is_public(addr)).ok_or_else(|| {
         let found = match found.is_empty() {

@@ -122,16 +122,23 @@ impl<E: Environment> Client<E> {
         exports::admit(&own.exports, &self.env, host, protocol, transport)
     }
 
-    /// Where the packets of a flow come from; `None` without a route.
-    pub(super) fn source(&self, served: Served, path: &Path, boxes: &[Hop]) -> Option<Ipv4Addr> {
-        let next = boxes.first().map_or(path.host(), |hop| hop.addr);
-        if let Some(served) = served {
-            return boxes.is_empty().then_some(served).or_else(|| self.env.source_for(next));
-        }
-        let source = self.env.source_for(next)?;
+    /// Where the packets of a flow come from, and the MTU of their route in octets if there is a
+    /// tunnel; `None` without a route.
+    pub(super) fn start(
+        &self,
+        served: Served,
+        path: &Path,
+        boxes: &[Hop],
+    ) -> Option<(Ipv4Addr, Option<u16>)> {
+        let Some(next) = boxes.first() else {
+            let source = || self.env.route(path.host()).map(|route| route.source);
+            return Some((served.or_else(source)?, None));
+        };
+        let route = self.env.route(next.addr)?;
         // The next box sees what it would see if the first had taken its level off.
-        let is_peeled = !boxes.is_empty() && boxes.len() < path.hops().len();
-        Some(if is_peeled { path.first().addr } else { source })
+        let is_peeled = boxes.len() < path.hops().len();
+        let own = if is_peeled { path.first().addr } else { route.source };
+        Some((served.unwrap_or(own), Some(route.mtu)))
     }
 
     /// The shape of what comes back to `source`.

@@ -285,7 +285,7 @@ impl<E: Environment> Client<E> {
         if flow.is_direct() {
             return Fate::Decapsulated { skip: 0, counter: Counter::ClientErrorSent };
         }
-        self.renew_source(&flow);
+        self.renew_route(&flow);
         let content = match Datagram::parse(packet) {
             Ok(error) => content_of(&error, packet),
             Err(flaw) => return flaw.into(),

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::errors::LastPacket;
 use super::outer_port::{OuterPort, PortKind};
@@ -70,6 +70,8 @@ pub struct Flow<L> {
     pub(super) began: AtomicU64,
     pub(super) lease: Arc<OuterPort<L>>,
     pub(super) source: AtomicU32,
+    /// Of the route to the first box, octets; 0 if it is not known.
+    pub(super) route_mtu: AtomicU16,
     pub(super) epoch: AtomicU64,
     pub(super) last_sent: AtomicU64,
     pub(super) last_packet: LastPacket,
@@ -138,6 +140,10 @@ impl<L> Flow<L> {
     /// Where its outer packets come from.
     pub fn outer(&self) -> Endpoint {
         Endpoint { addr: self.source.load(Relaxed).into(), port: self.wire.port }
+    }
+
+    pub(super) fn route_mtu(&self) -> Option<u16> {
+        Some(self.route_mtu.load(Relaxed)).filter(|&octets| octets > 0)
     }
 
     /// Inner source and destination.

@@ -24,7 +24,8 @@ use crate::time::Time;
 use crate::wire::datagram::protocol;
 use crate::wire::{Endpoint, mss};
 
-use super::common::{Addresses, Connection, Identifications, Quotas};
+use super::common::{Connection, Identifications, Quotas};
+use super::route::{Fragmented, Routes, working_mtu};
 use super::table::{FlowTable, Sharded, ShardedMap};
 pub use direct::OwnGateway;
 pub use flow::Flow;
@@ -40,14 +41,10 @@ pub trait Lease: Send + Sync {
 }
 
 /// What the client role asks of the system around it.
-pub trait Environment: Addresses {
+pub trait Environment: Routes {
     /// How an outer port is owned.
     type Lease: Lease;
 
-    /// The source address of packets to the next box or host; `None` without a route.
-    fn source_for(&self, next: Ipv4Addr) -> Option<Ipv4Addr>;
-    /// Changes whenever routes or addresses may have changed.
-    fn route_epoch(&self) -> u64;
     /// Reserves a port, the preferred one (host order, 0 for any) if it is free.
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Self::Lease>;
     /// Whether there are few ports left, so that what is over has to give its own back.
@@ -57,7 +54,7 @@ pub trait Environment: Addresses {
 /// Settings of the client role.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Assumed path MTU in octets, outer headers included.
+    /// Largest outer packet in octets, where the route's MTU is not smaller.
     pub mtu: u16,
     /// A live flow that has sent nothing for so long sends a keepalive.
     pub keepalive: Duration,
@@ -82,6 +79,7 @@ pub struct Client<E: Environment> {
     by_port: ShardedMap<OuterKey, Vec<Weak<Flow<E::Lease>>>>,
     ids: Identifications,
     rerouted: AtomicU64,
+    fragmented: Fragmented,
 }
 
 /// Where an application's packets come from.
@@ -100,8 +98,20 @@ impl<E: Environment> Client<E> {
         let (ports, by_port) = (Sharded::new(), Sharded::new());
         let (served_ports, ids) = (ServedPorts::new(), Identifications::new());
         let quotas = Quotas::new(settings.max_flows_per_host);
-        let rerouted = AtomicU64::new(0);
-        Self { settings, env, mappings, flows, ports, served_ports, quotas, by_port, ids, rerouted }
+        let (rerouted, fragmented) = (AtomicU64::new(0), Fragmented::default());
+        Self {
+            settings,
+            env,
+            mappings,
+            flows,
+            ports,
+            served_ports,
+            quotas,
+            by_port,
+            ids,
+            rerouted,
+            fragmented,
+        }
     }
 
     /// The mapped addresses that it serves.
@@ -110,7 +120,7 @@ impl<E: Environment> Client<E> {
     }
 
     pub(super) fn segment_limit(&self, flow: &Flow<E::Lease>) -> u16 {
-        mss::largest_segment(self.settings.mtu, flow.wire.levels)
+        mss::largest_segment(working_mtu(self.settings.mtu, flow.route_mtu()), flow.wire.levels)
     }
 
     /// Removes what has expired, and notes which paths stay silent; call it about once a second.
@@ -159,6 +169,12 @@ impl<E: Environment> Client<E> {
     /// How many flows went on through another path.
     pub fn rerouted_flows(&self) -> u64 {
         self.rerouted.load(Relaxed)
+    }
+
+    /// How many packets with DF left in fragments of their outer packet; the first box of the last
+    /// one, and the MTU of the route there in octets.
+    pub fn fragmented(&self) -> (u64, Ipv4Addr, u16) {
+        self.fragmented.seen()
     }
 
     /// Visits every flow.

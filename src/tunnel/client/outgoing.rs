@@ -1,6 +1,6 @@
 //! What applications send: the flow that a packet belongs to, or begins, and its way into the tunnel.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use super::errors::LastPacket;
@@ -51,7 +51,7 @@ impl<E: Environment> Client<E> {
         flow.note_sent(datagram.transport, now);
         flow.last_sent.store(now.as_millis(), Relaxed);
         flow.sent.add(&datagram);
-        self.renew_source(&flow);
+        self.renew_route(&flow);
         mss::clamp(&datagram, packet, self.segment_limit(&flow));
         flow.last_packet.note(packet);
         datagram.readdress(packet, flow.wire.inner, flow.wire.host);
@@ -60,7 +60,11 @@ impl<E: Environment> Client<E> {
         }
         let content = content_of(&datagram, packet);
         match self.encapsulate(&flow, front, datagram.traffic_class, content) {
-            Some(_) => Fate::Encapsulated(Counter::ClientEncapsulated),
+            Some(outer) => {
+                let to = flow.wire.hop.addr;
+                self.fragmented.note(packet, outer, to, || flow.route_mtu());
+                Fate::Encapsulated(Counter::ClientEncapsulated)
+            }
             None => Fate::Dropped(Counter::TooLong),
         }
     }
@@ -108,7 +112,7 @@ impl<E: Environment> Client<E> {
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
-        let Outset { path_index, tried, source, epoch } = way;
+        let Outset { path_index, tried, source, route_mtu, epoch } = way;
         let quota = self.quota(key.served)?;
         let path = mapping.paths().paths()[path_index].clone();
         let boxes = self.admitted(&key, &path, transport)?;
@@ -129,6 +133,7 @@ impl<E: Environment> Client<E> {
             began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
+            route_mtu: AtomicU16::new(route_mtu.unwrap_or(0)),
             epoch: AtomicU64::new(epoch),
             last_sent: AtomicU64::new(now.as_millis()),
             last_packet: LastPacket::default(),
@@ -197,17 +202,19 @@ impl<E: Environment> Client<E> {
         Some(lease)
     }
 
-    /// After a route change the outer source may be another; without a route the old one stays.
-    pub(super) fn renew_source(&self, flow: &Flow<E::Lease>) {
-        // Others have none of this host's, or one that does not follow from the route.
-        if flow.wire.served.is_some() || flow.wire.levels < flow.path.hops().len() {
+    /// After a route change the outer source and the MTU may be others; without a route the old ones
+    /// stay. A served host's packets keep its address, and a peeled flow's that of the first box.
+    pub(super) fn renew_route(&self, flow: &Flow<E::Lease>) {
+        let epoch = self.env.route_epoch();
+        let Some(next) = flow.boxes().first() else { return };
+        if flow.epoch.swap(epoch, Relaxed) == epoch {
             return;
         }
-        let epoch = self.env.route_epoch();
-        if flow.epoch.swap(epoch, Relaxed) != epoch
-            && let Some(source) = self.env.source_for(flow.path.first().addr)
-        {
-            flow.source.store(source.into(), Relaxed);
+        if let Some(route) = self.env.route(next.addr) {
+            flow.route_mtu.store(route.mtu, Relaxed);
+            if flow.wire.served.is_none() && !flow.is_peeled() {
+                flow.source.store(route.source.into(), Relaxed);
+            }
         }
     }
 

@@ -21,6 +21,8 @@ pub(super) struct Outset {
     /// Paths that were tried before: a bit for each of the first 64.
     pub(super) tried: u64,
     pub(super) source: Ipv4Addr,
+    /// Octets; `None` if there is no tunnel.
+    pub(super) route_mtu: Option<u16>,
     /// The state of the routes that say so.
     pub(super) epoch: u64,
 }
@@ -58,8 +60,9 @@ impl<E: Environment> Client<E> {
         let path = &mapping.paths().paths()[path_index];
         let epoch = self.env.route_epoch();
         let boxes = self.admitted(key, path, transport)?;
-        let source = self.source(key.served, path, boxes).ok_or(Counter::ClientNoRoute)?;
-        Ok(Outset { path_index, tried: 0, source, epoch })
+        let start = self.start(key.served, path, boxes).ok_or(Counter::ClientNoRoute)?;
+        let (source, route_mtu) = start;
+        Ok(Outset { path_index, tried: 0, source, route_mtu, epoch })
     }
 
     /// The flow itself, or the one that takes its place if its path does not answer and another

@@ -2,7 +2,7 @@
 //! the connection go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::errors::LastPacket;
@@ -51,6 +51,7 @@ impl<E: Environment> Client<E> {
             began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
+            route_mtu: AtomicU16::new(0),
             // The route is asked for with the first packet.
             epoch: AtomicU64::new(u64::MAX),
             last_sent: AtomicU64::new(0),

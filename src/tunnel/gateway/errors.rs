@@ -9,15 +9,16 @@ use std::sync::Arc;
 use super::{Flow, Gateway, LanKey, TunnelKey};
 use crate::counters::Counter;
 use crate::time::Time;
-use crate::tunnel::common::{Addresses, take_congestion};
+use crate::tunnel::common::take_congestion;
 use crate::tunnel::fate::{Fate, Front};
+use crate::tunnel::route::Routes;
 use crate::tunnel::table::Entry;
 use crate::wire::datagram::Transport;
 use crate::wire::icmp_error::{Ends, IcmpError, quoted};
 use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint};
 
-impl<A: Addresses> Gateway<A> {
+impl<E: Routes> Gateway<E> {
     /// An error of an exported host, of a router before it or of this host, about a packet of a
     /// client. Who reports it stays visible: `traceroute` shows the way behind the gateway.
     pub(super) fn error_for_client(
@@ -35,8 +36,9 @@ impl<A: Addresses> Gateway<A> {
             // run out belongs to no connection. Those of others are not ours to drop.
             return Fate::Passed(Counter::GatewayErrorPassed);
         };
-        match Datagram::parse(packet) {
-            Ok(error) => self.encapsulate(&flow, &error, packet, front, Counter::GatewayErrorSent),
+        match Datagram::parse(packet).map(|error| self.encapsulate(&flow, &error, packet, front)) {
+            Ok(Some(_)) => Fate::Encapsulated(Counter::GatewayErrorSent),
+            Ok(None) => Fate::Dropped(Counter::TooLong),
             Err(flaw) => flaw.into(),
         }
     }

@@ -2,6 +2,7 @@
 //! hosts' replies are put back into the tunnel.
 
 mod errors;
+mod flow;
 mod restore;
 
 use std::net::Ipv4Addr;
@@ -13,17 +14,19 @@ use crate::config::Export;
 use crate::counters::Counter;
 use crate::time::Time;
 use crate::wire::datagram::Transport;
-use crate::wire::outer::LEVEL;
+use crate::wire::outer::{Content, LEVEL};
 use crate::wire::{Datagram, Endpoint, mss};
 
 use super::common::{
-    Addresses, Connection, Identifications, Quota, Quotas, Traffic, content_of, is_host,
-    take_congestion,
+    Connection, Identifications, Quotas, Traffic, content_of, is_host, take_congestion,
 };
 use super::exports;
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
+use super::route::{Fragmented, RouteMtu, Routes, working_mtu};
 use super::table::{Entry, FlowTable, Refusal};
+pub use flow::Flow;
+use flow::{LanKey, TunnelKey};
 
 /// How many other ports are tried when two clients would look the same to a host.
 const PORT_TRIES: u16 = 32;
@@ -39,7 +42,7 @@ pub struct Settings {
     pub exports: Vec<Export>,
     /// Outer sources that are allowed although they look like inside addresses.
     pub inside_sources: Vec<Ipv4Net>,
-    /// Assumed path MTU in octets, outer headers included.
+    /// Largest outer packet in octets, where the route's MTU is not smaller.
     pub mtu: u16,
     /// Cap of the flow table.
     pub max_flows: usize,
@@ -48,53 +51,22 @@ pub struct Settings {
 }
 
 /// The gateway role. Shared by all workers.
-pub struct Gateway<A: Addresses> {
+pub struct Gateway<E: Routes> {
     settings: Settings,
-    own: A,
+    env: E,
     flows: FlowTable<TunnelKey, Flow>,
     quotas: Quotas,
     ids: Identifications,
+    fragmented: Fragmented,
 }
 
-/// A flow as it arrives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct TunnelKey {
-    protocol: u8,
-    /// X:x.
-    outer: Endpoint,
-    /// Our own address and port.
-    gateway: Endpoint,
-    /// A:p.
-    inner: Endpoint,
-    /// B:d.
-    host: Endpoint,
-}
-
-/// A reply as the host sends it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct LanKey {
-    protocol: u8,
-    host: Endpoint,
-    peer: Endpoint,
-}
-
-/// A flow that somebody opened through the tunnel.
-pub struct Flow {
-    key: TunnelKey,
-    lan: LanKey,
-    transport: Transport,
-    lifetime: Lifetime,
-    received: Traffic,
-    sent: Traffic,
-    quota: Quota,
-}
-
-impl<A: Addresses> Gateway<A> {
+impl<E: Routes> Gateway<E> {
     /// A gateway role without flows.
-    pub fn new(settings: Settings, own: A) -> Self {
+    pub fn new(settings: Settings, env: E) -> Self {
         let flows = FlowTable::new(settings.max_flows);
         let quotas = Quotas::new(settings.max_flows_per_source);
-        Self { settings, own, flows, quotas, ids: Identifications::new() }
+        let (ids, fragmented) = (Identifications::new(), Fragmented::default());
+        Self { settings, env, flows, quotas, ids, fragmented }
     }
 
     /// A packet to the tunnel port, or an ICMP error about one from it, which came in through the
@@ -133,7 +105,7 @@ impl<A: Addresses> Gateway<A> {
             .ok_or(Fate::Dropped(Counter::Congestion))?;
         flow.lifetime.note(inner.transport, Direction::Forward, now);
         flow.received.add(&inner);
-        mss::clamp(&inner, bytes, self.segment_limit());
+        self.clamp(&flow, &inner, bytes, now);
         inner.readdress(bytes, flow.lan.peer, flow.key.host);
         Ok(Counter::GatewayDecapsulated)
     }
@@ -156,9 +128,16 @@ impl<A: Addresses> Gateway<A> {
         }
         flow.lifetime.note(datagram.transport, Direction::Reverse, now);
         flow.sent.add(&datagram);
-        mss::clamp(&datagram, packet, self.segment_limit());
+        self.clamp(&flow, &datagram, packet, now);
         datagram.readdress(packet, datagram.src, flow.key.inner);
-        self.encapsulate(&flow, &datagram, packet, front, Counter::GatewayEncapsulated)
+        match self.encapsulate(&flow, &datagram, packet, front) {
+            Some(outer) => {
+                let mtu = || self.route_mtu(&flow, now);
+                self.fragmented.note(packet, outer, flow.key.outer.addr, mtu);
+                Fate::Encapsulated(Counter::GatewayEncapsulated)
+            }
+            None => Fate::Dropped(Counter::TooLong),
+        }
     }
 
     fn encapsulate(
@@ -167,14 +146,25 @@ impl<A: Addresses> Gateway<A> {
         datagram: &Datagram,
         packet: &[u8],
         front: &mut Front,
-        counter: Counter,
-    ) -> Fate {
+    ) -> Option<Content> {
         let content = content_of(datagram, packet);
         let to = std::iter::once(flow.key.outer);
-        match self.ids.encapsulate(front, flow.key.gateway, to, datagram.traffic_class, content) {
-            Some(_) => Fate::Encapsulated(counter),
-            None => Fate::Dropped(Counter::TooLong),
+        self.ids.encapsulate(front, flow.key.gateway, to, datagram.traffic_class, content)
+    }
+
+    /// The segments that follow fit the route back to the client, those of both sides: what carries
+    /// less in one direction hardly carries more in the other.
+    fn clamp(&self, flow: &Flow, datagram: &Datagram, bytes: &mut [u8], now: Time) {
+        // The route is not asked for otherwise.
+        if datagram.transport.is_syn() {
+            let mtu = working_mtu(self.settings.mtu, self.route_mtu(flow, now));
+            mss::clamp(datagram, bytes, mss::largest_segment(mtu, 1));
         }
+    }
+
+    fn route_mtu(&self, flow: &Flow, now: Time) -> Option<u16> {
+        let ask = || self.env.route(flow.key.outer.addr).map(|route| route.mtu);
+        flow.route_mtu.renewed(self.env.route_epoch(), now, ask)
     }
 
     fn live_flow(&self, lan: &LanKey, now: Time) -> Option<Arc<Flow>> {
@@ -185,10 +175,10 @@ impl<A: Addresses> Gateway<A> {
     /// private one only where the configuration says that there are NAT boxes in front of this one.
     fn is_outer_source(&self, src: Endpoint, interface: u32) -> bool {
         let exported = self.settings.exports.iter().any(|e| e.prefix.contains(&src.addr));
-        let inside = exported || is_private(src.addr) || self.own.is_inside(src.addr);
+        let inside = exported || is_private(src.addr) || self.env.is_inside(src.addr);
         let listed = || self.settings.inside_sources.iter().any(|net| net.contains(&src.addr));
-        let allowed = || self.own.is_hairpin(interface, src.addr) || listed();
-        src.port != 0 && is_host(src.addr) && !self.own.is_own(src.addr) && (!inside || allowed())
+        let allowed = || self.env.is_hairpin(interface, src.addr) || listed();
+        src.port != 0 && is_host(src.addr) && !self.env.is_own(src.addr) && (!inside || allowed())
     }
 
     /// What may open a flow. Packets of a flow were admitted with its first.
@@ -209,7 +199,7 @@ impl<A: Addresses> Gateway<A> {
         protocol: u8,
         transport: Transport,
     ) -> Result<(), Counter> {
-        exports::admit(&self.settings.exports, &self.own, host, protocol, transport)
+        exports::admit(&self.settings.exports, &self.env, host, protocol, transport)
     }
 
     fn flow_of(
@@ -258,6 +248,7 @@ impl<A: Addresses> Gateway<A> {
             lan,
             transport,
             lifetime,
+            route_mtu: RouteMtu::unknown(),
             received: Traffic::default(),
             sent: Traffic::default(),
             quota,
@@ -266,10 +257,6 @@ impl<A: Addresses> Gateway<A> {
             Refusal::Full => Counter::GatewayFlowsFull,
             Refusal::Conflict => Counter::GatewayConflict,
         })
-    }
-
-    fn segment_limit(&self) -> u16 {
-        mss::largest_segment(self.settings.mtu, 1)
     }
 
     /// Removes what has expired; call it about once a second.
@@ -304,6 +291,12 @@ impl<A: Addresses> Gateway<A> {
         connections
     }
 
+    /// How many replies with DF left in fragments of their outer packet; the client of the last one,
+    /// and the MTU of the route there in octets.
+    pub fn fragmented(&self) -> (u64, Ipv4Addr, u16) {
+        self.fragmented.seen()
+    }
+
     /// Visits every flow.
     pub fn each_flow(&self, mut visit: impl FnMut(&Flow)) {
         self.flows.each(|_, flow| visit(flow));
@@ -330,67 +323,4 @@ fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
 fn is_private(addr: Ipv4Addr) -> bool {
     let [first, second, ..] = addr.octets();
     addr.is_private() || (first == 100 && second & 0xc0 == 0x40)
-}
-
-impl Flow {
-    /// Protocol number.
-    pub fn protocol(&self) -> u8 {
-        self.key.protocol
-    }
-
-    /// The client's outer endpoint, X:x.
-    pub fn outer(&self) -> Endpoint {
-        self.key.outer
-    }
-
-    /// The address and port here that the client sends to.
-    pub fn gateway(&self) -> Endpoint {
-        self.key.gateway
-    }
-
-    /// The client's own endpoint, A:p.
-    pub fn inner(&self) -> Endpoint {
-        self.key.inner
-    }
-
-    /// The host, B:d.
-    pub fn host(&self) -> Endpoint {
-        self.key.host
-    }
-
-    /// The client as the host sees it.
-    pub fn peer(&self) -> Endpoint {
-        self.lan.peer
-    }
-
-    /// Received from the client and sent to it.
-    pub fn traffic(&self) -> (&Traffic, &Traffic) {
-        (&self.received, &self.sent)
-    }
-
-    /// Last use, end and state.
-    pub fn life(&self) -> (Time, Time, &'static str) {
-        let life = &self.lifetime;
-        (life.last_used(), life.expires(self.transport), life.state(self.transport))
-    }
-}
-
-impl Entry for Flow {
-    type Reverse = LanKey;
-
-    fn reverse_key(&self) -> LanKey {
-        self.lan
-    }
-
-    fn expires(&self) -> Time {
-        self.lifetime.expires(self.transport)
-    }
-
-    fn expires_if_scarce(&self) -> Time {
-        self.lifetime.expires_if_scarce(self.transport)
-    }
-
-    fn answered(&self) -> bool {
-        self.lifetime.answered()
-    }
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{Flow, Gateway, TunnelKey};
 use crate::time::Time;
-use crate::tunnel::common::Addresses;
 use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::route::Routes;
 use crate::tunnel::saved::SavedGateway;
 use crate::wire::datagram::Transport;
 
-impl<A: Addresses> Gateway<A> {
+impl<E: Routes> Gateway<E> {
     /// Takes a saved flow back, if its host is still exported. `slack`: how old what was saved may be.
     pub fn restore(&self, saved: SavedGateway, slack: Duration, now: Time) -> bool {
         let SavedGateway { protocol, outer, gateway, inner, host, peer_port, life } = saved;

@@ -4,6 +4,7 @@ mod errors;
 mod hostile;
 mod net;
 mod own;
+mod path_mtu;
 mod paths;
 mod restart;
 mod scarce;

@@ -12,7 +12,8 @@ use crate::mapping::Mappings;
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::{
-    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, client, gateway,
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, Route, Routes,
+    client, gateway,
 };
 use crate::wire::tests::assert_checksums;
 use crate::wire::{Datagram, Endpoint};
@@ -41,6 +42,8 @@ pub(super) struct World {
     pub(super) few_ports: Arc<AtomicBool>,
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
+    /// MTUs of routes that have another than 1500.
+    pub(super) mtus: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
 }
 
 pub(super) struct Reserved {
@@ -75,18 +78,30 @@ impl Addresses for World {
     }
 }
 
-impl Environment for World {
-    type Lease = Reserved;
-
-    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        let reachable = !self.unreachable.lock().expect("no panic").contains(&hop);
-        let inside = self.lan.filter(|(net, _)| net.contains(&hop)).map(|(_, source)| source);
-        inside.or(*self.source.lock().expect("no panic")).filter(|_| reachable)
+impl Routes for World {
+    fn route(&self, to: Ipv4Addr) -> Option<Route> {
+        let reachable = !self.unreachable.lock().expect("no panic").contains(&to);
+        let inside = self.lan.filter(|(net, _)| net.contains(&to)).map(|(_, source)| source);
+        let source = inside.or(*self.source.lock().expect("no panic")).filter(|_| reachable)?;
+        let mtu = self.mtus.lock().expect("no panic").get(&to).copied().unwrap_or(1500);
+        Some(Route { source, mtu })
     }
 
     fn route_epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
     }
+}
+
+impl World {
+    /// The route to `to` has another MTU from now on.
+    pub(super) fn set_mtu(&self, to: &str, mtu: u16) {
+        self.mtus.lock().expect("no panic").insert(to.parse().expect("an address"), mtu);
+        self.epoch.fetch_add(1, Relaxed);
+    }
+}
+
+impl Environment for World {
+    type Lease = Reserved;
 
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Reserved> {
         let mut taken = self.taken.lock().expect("no panic");
@@ -192,7 +207,7 @@ pub(super) fn client_with(
     Client::new(settings, world.clone(), Arc::clone(mappings))
 }
 
-fn settings(max_flows: usize) -> client::Settings {
+pub(super) fn settings(max_flows: usize) -> client::Settings {
     client::Settings {
         mtu: 1500,
         keepalive: Duration::from_secs(20),
