@@ -6,7 +6,7 @@ use super::answers;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
-/// Our table, of family inet; one of the same name, of family ip, holds [`answers`].
+/// Our table, of family inet; one of the same name, of family ip, holds `answers`.
 pub const TABLE: &str = "nattt";
 
 /// The text that removes our tables, whether they are there or not.
