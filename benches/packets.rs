@@ -16,7 +16,7 @@ use nattt::mapping::Mappings;
 use nattt::path::PathSet;
 use nattt::time::Time;
 use nattt::tunnel::{
-    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, client, gateway,
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, client, gateway,
 };
 
 const NOW: Time = Time::from_millis(1_700_000_000_000);
@@ -63,7 +63,7 @@ impl Environment for World {
         0
     }
 
-    fn reserve(&self, preferred: u16) -> Option<Reserved> {
+    fn reserve(&self, _: PortKind, preferred: u16) -> Option<Reserved> {
         Some(Reserved(preferred))
     }
 

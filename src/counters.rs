@@ -32,7 +32,7 @@ macro_rules! counters {
 counters! {
     // Packets passed on.
     ClientEncapsulated "client_encapsulated" "Packets of applications here, sent through a tunnel."
-    ClientDirect "client_direct" "Packets of served hosts to hosts behind this host's own gateway, passed on without a tunnel."
+    ClientDirect "client_direct" "Packets to hosts right behind this host, of its own gateway role's `exports`, passed on without a tunnel."
     ClientDecapsulated "client_decapsulated" "Tunnel packets delivered to applications here."
     GatewayDecapsulated "gateway_decapsulated" "Tunnel packets forwarded to exported hosts."
     GatewayEncapsulated "gateway_encapsulated" "Replies of exported hosts, sent back through a tunnel."
@@ -47,8 +47,8 @@ counters! {
     // Packets refused: the application learns it at once.
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
     ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."
-    ClientLoop "client_loop" "Packets rejected because the outermost NAT box is this host itself, which leads only hosts of `serve` to what is behind it."
-    ClientNoPort "client_no_port" "Packets rejected because no outer UDP port could be reserved (descriptor limit or all ports in use)."
+    ClientLoop "client_loop" "Packets rejected because their path leads back to this host: it is the outermost NAT box without a gateway role at that port, or the next box as well; or a program here used another protocol than TCP, UDP and ping to a host right behind this one."
+    ClientNoPort "client_no_port" "Packets rejected because no port could be reserved for their flow (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
     ClientHostFull "client_host_full" "Packets of served hosts rejected because their host has as many flows as one may have (max_flows_per_host)."
     ClientConflict "client_conflict" "Packets rejected because another flow already looks the same to the host: same protocol, same ports."

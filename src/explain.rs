@@ -84,8 +84,8 @@ pub enum Conclusion {
     Unanswered,
     /// It does, but where an earlier NAT record led.
     Outdated,
-    /// It is right behind this host, which leads only the hosts it serves there.
-    ServedOnly,
+    /// It is right behind this host, and needs no tunnel.
+    Direct,
     /// It has an address of its own, and is never touched.
     Ordinary,
     /// The same, and a NAT record that nobody follows.
@@ -201,7 +201,7 @@ pub fn conclude(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
 fn of_addresses(asked: &Asked, addresses: &[Ipv4Addr], known: Option<&Explanation>) -> Conclusion {
     let Some(known) = known else { return untold(asked, addresses) };
     match known.mapping.as_ref().filter(|mapping| addresses.contains(&mapping.address)) {
-        Some(_) if known.served_only => Conclusion::ServedOnly,
+        Some(_) if known.direct => Conclusion::Direct,
         Some(mapping) if is_outdated(asked, known, mapping) => Conclusion::Outdated,
         Some(_) if is_unanswered(&known.flows) => Conclusion::Unanswered,
         Some(_) => Conclusion::Tunnelled,
@@ -310,7 +310,7 @@ mod tests {
             record_type: 65324,
             left_alone: false,
             emulated_by: Vec::new(),
-            served_only: false,
+            direct: false,
             judgements: vec![Judgement { refused: refused.map(str::to_owned), mtu: 1472 }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
@@ -428,11 +428,11 @@ mod tests {
         let failed = || Answer::Failed { reason: "SERVFAIL".into() };
         let (good, refused) = (known(None, true), known(Some("private"), false));
         let unmapped = known(None, false);
-        let served_only = Explanation { served_only: true, ..good.clone() };
+        let direct = Explanation { direct: true, ..good.clone() };
         let left_alone = Explanation { left_alone: true, ..unmapped.clone() };
         for (address, nat, known, expected) in [
             (address(MAPPED.octets()), nat(), Some(&good), Tunnelled),
-            (address(MAPPED.octets()), nat(), Some(&served_only), ServedOnly),
+            (address(MAPPED.octets()), nat(), Some(&direct), Direct),
             (address(MAPPED.octets()), nat(), Some(&unmapped), Forgotten),
             (address([192, 0, 2, 1]), nat(), Some(&good), AddressWins),
             (address([192, 0, 2, 1]), nat(), None, AddressWins),

@@ -57,7 +57,10 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
     let report = Report::new(name, asked, known, rules(global));
     let status = match report.conclusion {
         _ if no_daemon => NO_DAEMON,
-        Conclusion::Tunnelled | Conclusion::Ordinary | Conclusion::AddressWins => 0,
+        Conclusion::Tunnelled
+        | Conclusion::Direct
+        | Conclusion::Ordinary
+        | Conclusion::AddressWins => 0,
         _ => FAILED,
     };
     let text = if global.json { pretty(&report) } else { report.render() };
@@ -216,6 +219,9 @@ fn shown(known: &Explanation) -> String {
 pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
     match conclusion {
         Conclusion::Tunnelled => "programs here reach it through a tunnel",
+        Conclusion::Direct => {
+            "it is right behind this host, and reached from here without a tunnel"
+        }
         Conclusion::Unanswered => {
             "programs here send to it through a tunnel, but nothing has come back: `nattt trace` shows \
              how far packets get"
@@ -223,10 +229,6 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
         Conclusion::Outdated => {
             "programs here are still led where an earlier NAT record said: until its TTL ends, or natttd \
              is restarted (connections outlive that)"
-        }
-        Conclusion::ServedOnly => {
-            "it is behind this host itself: the hosts of `serve` reach it without a tunnel, programs \
-             here only by its own address"
         }
         Conclusion::Ordinary => "it has an address of its own, so natttd leaves it alone",
         Conclusion::AddressWins => {
@@ -301,7 +303,7 @@ mod tests {
             record_type: 65324,
             left_alone: false,
             emulated_by: Vec::new(),
-            served_only: false,
+            direct: false,
             judgements: vec![Judgement { refused: None, mtu: 1444 }],
             mapping: Some(mapping),
             unmapped: Vec::new(),

@@ -47,7 +47,8 @@ fn client_flows(flows: &[Flow]) -> Option<String> {
         let name = name.as_deref().unwrap_or("-").to_owned();
         let [to_host, to_client, times] = measures(flow);
         let (application, mapped) = (application.to_string(), mapped.to_string());
-        let (outer, inner) = (leg(outer), leg(inner));
+        let outer = if outer == inner { "no tunnel".into() } else { leg(outer) };
+        let inner = leg(inner);
         table.row([
             protocol,
             state,

@@ -73,7 +73,7 @@ pub struct Client {
     pub max_flows: usize,
     /// Most flows at one time of one served host.
     pub max_flows_per_host: u32,
-    /// Most outer UDP ports at one time.
+    /// Most ports of this host's own for flows at one time.
     pub max_ports: usize,
     /// Most mapped addresses at one time.
     pub max_mappings: usize,

@@ -37,9 +37,9 @@ pub struct Explanation {
     /// Whether the configuration leaves the name alone (`only_names`, `except_names`).
     #[serde(default)]
     pub left_alone: bool,
-    /// Whether the mapping's host is right behind this one: only the hosts of `serve` are led there.
+    /// Whether the mapping's host is right behind this one, so that no tunnel is needed.
     #[serde(default)]
-    pub served_only: bool,
+    pub direct: bool,
     /// The names whose A records emulate its NAT record, NAT boxes first, outermost first, then the host;
     /// none outside the zones of an emulation.
     #[serde(default)]

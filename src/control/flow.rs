@@ -36,9 +36,9 @@ pub enum Ends {
         mapped: Endpoint,
         /// The name that led there, escaped; absent if none is known.
         name: Option<String>,
-        /// On the wire: this host and the outermost NAT box.
+        /// On the wire: this host and the outermost NAT box. Without a tunnel it is `inner`.
         outer: Leg,
-        /// Inside the tunnel: this host and the host.
+        /// Inside the tunnel, if there is one: this host and the host.
         inner: Leg,
     },
     /// A tunnel that ends at this gateway carries the flow.

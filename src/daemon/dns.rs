@@ -20,7 +20,7 @@ use crate::os::dnsqueue::{DnsQueue, Sorted};
 use crate::os::lookup::{Answered, Lookups};
 use crate::os::nfqueue::{Action, Batch, NoPacket, Options, Queue, Verdicts, Wake};
 use crate::os::proxy::{self, OwnTraffic};
-use crate::path::PathSet;
+use crate::path::{Path, PathSet};
 use crate::time::Time;
 
 use super::Roles;
@@ -230,6 +230,10 @@ impl Surroundings for Around {
     fn is_own(&self, addr: Ipv4Addr) -> bool {
         let client = self.roles.client.as_ref();
         client.is_none_or(|client| client.is_dead_end(addr)) || self.mappings.pool().contains(&addr)
+    }
+
+    fn leads(&self, path: &Path) -> bool {
+        self.roles.client.as_ref().is_some_and(|client| client.refusal(path).is_none())
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::Client;
 use crate::control::{Explanation, Judgement, LastDrop, Mapping, NatRecord, Reply, Subject};
+use crate::counters::Counter;
 use crate::dns::{Name, acceptable};
 use crate::mapping::{self, Mappings};
 use crate::path::Path;
@@ -44,7 +45,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
         record_type: client.record_type,
         left_alone: !client.names.includes(&name),
         emulated_by: emulated_by(client, &name),
-        served_only: mapping.as_ref().is_some_and(|mapping| role.serves_only(mapping)),
+        direct: mapping.as_ref().is_some_and(|mapping| role.is_direct(mapping)),
         judgements,
         unmapped: subject.addresses.iter().filter(stray).copied().collect(),
         flows: mapping
@@ -83,13 +84,25 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let private_allowed = dns::settings(client).allows_private(&owner);
     let role = report.roles.client.as_ref();
     let is_own = |addr| role.is_none_or(|client| client.is_dead_end(addr));
-    let accepted = acceptable(&path, private_allowed, is_own);
-    let direct = role.is_some_and(|client| client.is_direct(&path));
-    let levels = if direct { 0 } else { (path.hops().len() * LEVEL) as u16 };
-    Ok(Judgement {
-        refused: accepted.err().map(|refusal| refusal.to_string()),
-        mtu: client.mtu.saturating_sub(levels),
-    })
+    let accepted = acceptable(&path, private_allowed, is_own).map_err(|wrong| wrong.to_string());
+    let refusal = || role.and_then(|client| client.refusal(&path));
+    let refused = accepted.err().or_else(|| refusal().map(|why| leads_nowhere(why).to_owned()));
+    let boxes = role.and_then(|client| client.boxes(&path)).unwrap_or(path.hops());
+    let levels = (boxes.len() * LEVEL) as u16;
+    Ok(Judgement { refused, mtu: client.mtu.saturating_sub(levels) })
+}
+
+/// Why a path that begins at this host's own gateway role is not used.
+fn leads_nowhere(why: Counter) -> &'static str {
+    match why {
+        Counter::GatewayNotExported => {
+            "it begins at this host, whose `exports` do not list what is next"
+        }
+        Counter::GatewayOwnAddress => {
+            "it begins at this host, whose `exports` do not list this address of it by itself"
+        }
+        _ => "it begins at this host and leads back to it",
+    }
 }
 
 fn flows(report: &Report, mapped: Ipv4Addr, now: Time) -> Vec<crate::control::Flow> {
@@ -114,7 +127,10 @@ fn last_drop(
     let mut addresses = subject.addresses.clone();
     if let Some(mapping) = mapping {
         addresses.push(mapping.addr());
-        addresses.extend(mapping.paths().paths().iter().map(|path| path.first().addr));
+        let role = report.roles.client.as_ref();
+        let next = |path| role.and_then(|role| role.boxes(path)?.first().copied());
+        let paths = mapping.paths().paths().iter();
+        addresses.extend(paths.filter_map(next).map(|hop| hop.addr));
     }
     let drop = report.drops.last(&addresses)?;
     Some(LastDrop {

@@ -8,11 +8,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::config::Flavour;
 use crate::counters::{Counter, Counters};
-use crate::mapping::Mappings;
 use crate::os::clock::Clock;
 use crate::os::events::Events;
 use crate::os::network::Network;
 use crate::os::sets::{Contents, Sets};
+use crate::tunnel::Client;
 
 use super::connections::Connections;
 use super::guard::Guard;
@@ -160,7 +160,7 @@ impl Housekeeping {
                 }
             }
             client.mappings().expire(now);
-            self.fill_sets(client.mappings(), progress);
+            self.fill_sets(client, progress);
             if let Some(saving) = &mut progress.saving {
                 saving.tick(client.mappings(), progress.ticked);
             }
@@ -179,7 +179,8 @@ impl Housekeeping {
     }
 
     /// The sets are for people and for other rules to read; nothing of ours depends on them.
-    fn fill_sets(&self, mappings: &Mappings, progress: &mut Progress) {
+    fn fill_sets(&self, client: &Client<Network>, progress: &mut Progress) {
+        let mappings = client.mappings();
         let generation = mappings.address_generation();
         let loaded = self.guard.status().found.is_some();
         if self.flavour != Flavour::Nft || !loaded || progress.filled == Some(generation) {
@@ -189,7 +190,7 @@ impl Housekeeping {
         let paths = mappings.iter().flat_map(|mapping| mapping.paths().paths());
         let contents = Contents {
             mapped: mappings.iter().map(|mapping| mapping.addr()).collect(),
-            gateways: paths.map(|path| path.first()).collect(),
+            gateways: paths.filter_map(|path| client.boxes(path)?.first().copied()).collect(),
         };
         let filled = progress.sets.fill(contents);
         progress.filled = filled.is_ok().then_some(generation);

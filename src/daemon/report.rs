@@ -123,17 +123,19 @@ fn usage((count, cap): (usize, usize)) -> Usage {
 
 pub(super) fn client_flow<L>(flow: &client::Flow<L>, now: Time) -> Flow {
     let shown = |end| endpoint(flow.protocol(), end);
-    let hop = flow.path().first();
     let (inner_from, inner_to) = flow.inner();
+    let inner = Leg { from: shown(inner_from), to: shown(inner_to) };
+    // Without a tunnel that is all there is on the wire.
+    let outer = flow.boxes().first().map_or(inner, |hop| Leg {
+        from: endpoint(protocol::UDP, flow.outer()),
+        to: endpoint(protocol::UDP, wire::Endpoint { addr: hop.addr, port: hop.port }),
+    });
     let ends = Ends::Client {
         application: shown(flow.application()),
         mapped: shown(flow.mapped()),
         name: flow.mapping().name(),
-        outer: Leg {
-            from: endpoint(protocol::UDP, flow.outer()),
-            to: endpoint(protocol::UDP, wire::Endpoint { addr: hop.addr, port: hop.port }),
-        },
-        inner: Leg { from: shown(inner_from), to: shown(inner_to) },
+        outer,
+        inner,
     };
     let (sent, received) = flow.traffic();
     shown_flow(flow.protocol(), ends, (sent, received), flow.life(), now)

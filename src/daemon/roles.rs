@@ -128,7 +128,7 @@ impl Roles {
 
 fn client_settings(client: &config::Client, gateway: Option<&config::Gateway>) -> client::Settings {
     client::Settings {
-        gateway: gateway.filter(|_| !client.serve.is_empty()).map(own_gateway),
+        gateway: gateway.map(own_gateway),
         mtu: client.mtu,
         keepalive: client.keepalive,
         max_flows: client.max_flows,
@@ -136,7 +136,7 @@ fn client_settings(client: &config::Client, gateway: Option<&config::Gateway>) -
     }
 }
 
-/// Hosts that the client role serves may be led to those behind the gateway role.
+/// What the client role knows of the gateway role, for paths that begin there.
 fn own_gateway(gateway: &config::Gateway) -> client::OwnGateway {
     client::OwnGateway { port: gateway.port, exports: gateway.exports.clone() }
 }

@@ -102,6 +102,8 @@ impl Worker {
                     // Once more through the same chain, which gives marked packets their
                     // connection timeouts before connection tracking sees them.
                     Hook::Prerouting => (Action::Repeat, Some(ours)),
+                    // Without a tunnel: the answers are recognised by the mark all the same.
+                    Hook::Output => (Action::Accept, Some(ours)),
                     _ => (Action::Accept, unmarked),
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])

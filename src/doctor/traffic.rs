@@ -45,7 +45,7 @@ const TELLING: [(&str, &str); 16] = [
     ("proxy_host_full", "look for the served host that asks so much: `RUST_LOG=debug` names it"),
     (
         "client_loop",
-        "correct the NAT record, whose first hop is this host, or ask inside for its own address",
+        "correct the NAT record, whose first hop is this host, or use TCP, UDP or ping",
     ),
 ];
 /// The same, where nobody here has to do anything.

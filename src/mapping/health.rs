@@ -1,7 +1,7 @@
 //! Which of a mapping's alternative paths answer. Nothing probes them: what flows meet is remembered.
 
 use std::cmp::Reverse;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::time::Time;
@@ -11,7 +11,38 @@ pub const RETRY: Duration = Duration::from_secs(60);
 
 /// What is known of each path of a set, by its index. Shared by all workers.
 #[derive(Debug)]
-pub struct Health(Vec<State>);
+pub struct Health {
+    paths: Vec<State>,
+    talkers: Talkers,
+}
+
+/// The ports of the host that answered last, whatever the path.
+#[derive(Debug, Default)]
+struct Talkers {
+    /// Protocol and port; 0 is none.
+    ports: [AtomicU32; Self::MOST],
+    next: AtomicUsize,
+}
+
+impl Talkers {
+    const MOST: usize = 32;
+
+    fn key(protocol: u8, port: u16) -> u32 {
+        1 << 24 | u32::from(protocol) << 16 | u32::from(port)
+    }
+
+    fn includes(&self, key: u32) -> bool {
+        self.ports.iter().any(|port| port.load(Relaxed) == key)
+    }
+
+    /// The one that was noted first makes room.
+    fn note(&self, key: u32) {
+        if !self.includes(key) {
+            let next = self.next.fetch_add(1, Relaxed) % Self::MOST;
+            self.ports[next].store(key, Relaxed);
+        }
+    }
+}
 
 /// Times as [`Time`] milliseconds; 0 is never.
 #[derive(Debug, Default)]
@@ -34,17 +65,30 @@ pub enum Standing {
 impl Health {
     /// Nothing is known of any path.
     pub(super) fn new(paths: usize) -> Self {
-        Self((0..paths).map(|_| State::default()).collect())
+        let paths = (0..paths).map(|_| State::default()).collect();
+        Self { paths, talkers: Talkers::default() }
     }
 
     /// Whether there is a choice at all.
     pub fn has_choice(&self) -> bool {
-        self.0.len() > 1
+        self.paths.len() > 1
+    }
+
+    /// A port of the host has answered. `port` is 0 where there are none.
+    pub fn port_answered(&self, protocol: u8, port: u16) {
+        if self.has_choice() {
+            self.talkers.note(Talkers::key(protocol, port));
+        }
+    }
+
+    /// Whether a port of the host is known to answer.
+    pub fn port_answers(&self, protocol: u8, port: u16) -> bool {
+        self.talkers.includes(Talkers::key(protocol, port))
     }
 
     /// Something came back through a path.
     pub fn answered(&self, path: usize, now: Time) {
-        let Some(state) = self.0.get(path).filter(|_| self.has_choice()) else { return };
+        let Some(state) = self.paths.get(path).filter(|_| self.has_choice()) else { return };
         // Every packet is an answer: workers write where they share no more than once a millisecond.
         if state.answered.load(Relaxed) < now.as_millis() {
             state.answered.fetch_max(now.as_millis(), Relaxed);
@@ -53,20 +97,20 @@ impl Health {
 
     /// Nothing came back through a path, or an error did.
     pub fn failed(&self, path: usize, now: Time) {
-        if let Some(state) = self.0.get(path).filter(|_| self.has_choice()) {
+        if let Some(state) = self.paths.get(path).filter(|_| self.has_choice()) {
             state.failed.fetch_max(now.as_millis(), Relaxed);
         }
     }
 
     /// Whether a path has answered at `since` or later.
     pub fn answered_since(&self, path: usize, since: Time) -> bool {
-        let answered = self.0.get(path).map_or(0, |state| state.answered.load(Relaxed));
+        let answered = self.paths.get(path).map_or(0, |state| state.answered.load(Relaxed));
         answered > 0 && answered >= since.as_millis()
     }
 
     /// Whether a path failed after `since`, and has not answered after that.
     pub fn failed_since(&self, path: usize, since: Time) -> bool {
-        self.0.get(path).is_some_and(|state| {
+        self.paths.get(path).is_some_and(|state| {
             let failed = state.failed.load(Relaxed);
             failed > since.as_millis() && failed > state.answered.load(Relaxed)
         })
@@ -74,7 +118,7 @@ impl Health {
 
     /// Whether a path is worth using now.
     pub fn standing(&self, path: usize, now: Time) -> Standing {
-        let Some(state) = self.0.get(path) else { return Standing::Bad };
+        let Some(state) = self.paths.get(path) else { return Standing::Bad };
         let failed = state.failed.load(Relaxed);
         if failed == 0 || state.answered.load(Relaxed) >= failed {
             Standing::Good
@@ -88,7 +132,7 @@ impl Health {
     /// Takes a path for a flow, unless it is bad. One that is due is taken by one flow only; the
     /// others wait for what that one meets.
     pub fn take(&self, path: usize, now: Time) -> bool {
-        match (self.standing(path, now), self.0.get(path)) {
+        match (self.standing(path, now), self.paths.get(path)) {
             (Standing::Good, _) => true,
             (Standing::Due, Some(state)) => {
                 let failed = state.failed.load(Relaxed);
@@ -103,9 +147,9 @@ impl Health {
     /// Every path, the best first: those of highest `weight`, then the bad ones, of which the one
     /// that failed longest ago is the most likely to work again.
     pub fn ranking(&self, now: Time, weight: impl Fn(usize) -> u64) -> Vec<usize> {
-        let mut paths: Vec<usize> = (0..self.0.len()).collect();
+        let mut paths: Vec<usize> = (0..self.paths.len()).collect();
         paths.sort_by_cached_key(|&path| {
-            let state = &self.0[path];
+            let state = &self.paths[path];
             match self.standing(path, now) {
                 Standing::Bad => (true, state.failed.load(Relaxed), Reverse(0)),
                 Standing::Good | Standing::Due => (false, 0, Reverse(weight(path))),
@@ -161,6 +205,19 @@ mod tests {
         assert!(health.answered_since(0, at(2)) && !health.answered_since(0, at(4)));
         health.answered(0, at(1));
         assert!(health.answered_since(0, at(3)), "workers' clocks differ");
+    }
+
+    #[test]
+    fn the_ports_that_answered_last_are_known() {
+        let (health, only) = (Health::new(2), Health::new(1));
+        for port in 0..40 {
+            health.port_answered(17, port);
+            health.port_answered(17, port);
+        }
+        only.port_answered(17, 1);
+        let known = (0..=u16::MAX).filter(|&port| health.port_answers(17, port));
+        assert!(known.eq(8..40));
+        assert!(!health.port_answers(136, 20) && !only.port_answers(17, 1));
     }
 
     #[test]

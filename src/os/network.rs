@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use ipnet::Ipv4Net;
 use rustix::net::netdevice::{index_to_name, name_to_index};
 
-use crate::tunnel::client::Keepalive;
-use crate::tunnel::{Addresses, Environment, OuterPort};
+use crate::tunnel::client::{Body, Keepalive};
+use crate::tunnel::{Addresses, Environment, OuterPort, PortKind};
 
 use super::addresses::{self, InterfaceAddress};
 use super::ports::{Port, Ports};
@@ -69,9 +69,11 @@ impl Network {
 
     /// Sends a keepalive from its flow's outer port.
     pub fn send(&self, keepalive: &Keepalive<Port>) -> io::Result<()> {
-        match &*keepalive.from {
-            OuterPort::Own(port) => port.send(keepalive.to, &keepalive.payload),
-            OuterPort::Served(_) => self.ports.send_raw(keepalive.to.addr, &keepalive.payload),
+        match (&*keepalive.from, &keepalive.body) {
+            (OuterPort::Own(port), Body::Payload(payload)) => port.send(keepalive.to, payload),
+            (_, Body::Payload(octets) | Body::Packet(octets)) => {
+                self.ports.send_raw(keepalive.to.addr, octets)
+            }
         }
     }
 
@@ -121,16 +123,16 @@ pub fn source_for(destination: Ipv4Addr) -> Option<Ipv4Addr> {
 impl Environment for Network {
     type Lease = Port;
 
-    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
-        source_for(hop).filter(|source| !source.is_loopback())
+    fn source_for(&self, next: Ipv4Addr) -> Option<Ipv4Addr> {
+        source_for(next).filter(|source| !source.is_loopback())
     }
 
     fn route_epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
     }
 
-    fn reserve(&self, preferred: u16) -> Option<Port> {
-        self.ports.reserve(preferred)
+    fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Port> {
+        self.ports.reserve(kind, preferred)
     }
 
     fn ports_are_scarce(&self) -> bool {

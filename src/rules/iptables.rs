@@ -106,6 +106,15 @@ impl Tables {
         self.security.chain("INPUT", Place::Last);
         let replies = format!("-p udp {} --ctdir REPLY", ct(mark));
         self.security.queue("INPUT", replies, queues, ClientPort::Destination);
+        if config.gateway.is_some() {
+            // To hosts right behind the gateway role there is no tunnel.
+            for protocol in ["-p tcp", "-p icmp"] {
+                let replies =
+                    format!("{protocol} {} --ctstate ESTABLISHED --ctdir REPLY", ct(mark));
+                self.security.queue("INPUT", replies, queues, ClientPort::Destination);
+            }
+            self.security.rule("INPUT", format!("-p tcp {}", copies(mark, queues)));
+        }
         let related = format!("-p icmp {} --ctstate RELATED --ctdir REPLY", ct(mark));
         self.security.rule("INPUT", format!("{related} {}", errors(queues)));
         self.security.rule("INPUT", format!("-p icmp {}", copies(mark, queues)));
@@ -162,7 +171,8 @@ impl Tables {
         self.guard(config.mark, gateway);
         self.hairpin(config.mark, &config.turning());
         self.mangle.chain("POSTROUTING", Place::Last);
-        let replies = format!("{} --ctdir REPLY", ct(config.mark));
+        // Those of this host's own programs arrive here, over lo too.
+        let replies = format!("! -o lo {} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
         let copies = copies(config.mark, config.queues);
         self.mangle.rule("POSTROUTING", format!("! -o lo {copies}"));

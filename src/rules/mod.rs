@@ -15,7 +15,7 @@
 //! | input, filter - 1 (routed pool) | to the pool, from the network: reject |
 //! | forward, security + 10 (`serve`; iptables: end of security) | DNS replies: to the DNS queue |
 //! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them, copies: to the data queues |
-//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections, ICMP errors about them, copies: to the data queues; DNS replies: to the DNS queue |
+//! | input, security + 10 (iptables: end of security) | replies on M's UDP connections (with the gateway role: also TCP and ping, which have no tunnel to hosts right behind), ICMP errors about them, copies: to the data queues; DNS replies: to the DNS queue |
 //!
 //! | hook and priority | gateway role |
 //! |---|---|

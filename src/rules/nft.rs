@@ -80,6 +80,15 @@ fn client_chains(config: &Config, client: &Client) -> String {
     let errors = config.queues.data().start;
     let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     let save = save_mark(config.mark);
+    // To hosts right behind the gateway role there is no tunnel.
+    let direct = config.gateway.as_ref().map_or(String::new(), |_| {
+        format!(
+            "		meta l4proto tcp {has_mark} ct direction reply counter {queue}
+		meta l4proto icmp ct state established {has_mark} ct direction reply counter {queue}
+		meta l4proto tcp ct state untracked {packet_has} counter queue to {errors}
+"
+        )
+    });
     format!(
         "
 	# Before conntrack, which then sees one ordinary outer UDP flow. A source in the pool can only
@@ -112,7 +121,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
 	chain client_input {{
 		type filter hook input priority security + 10; policy accept;
 		meta l4proto udp {has_mark} ct direction reply counter {queue}
-		meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
+{direct}		meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
 		meta l4proto icmp ct state untracked {packet_has} counter queue to {errors}
 		udp sport 53 ct direction reply counter queue flags bypass to {dns}
 	}}
@@ -318,14 +327,14 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     format!(
         "
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
-	# client role's connections of this host never match: their replies arrive here. Those of served
-	# hosts do.
+	# client role's connections of this host never match: their replies arrive here, over lo too. Those of
+	# served hosts do.
 	# The same, if this host itself answers a first packet.
 	# Errors of which conntrack knows no connection: natttd sees whether they are about a packet that came
 	# through a tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
-		{has_mark} ct direction reply counter {queue}
+		oifname != \"lo\" {has_mark} ct direction reply counter {queue}
 		oifname != \"lo\" ct state untracked {packet_has} counter queue to {errors}
 		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}

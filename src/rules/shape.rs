@@ -189,7 +189,7 @@ mod tests {
         let shape = shape(&config, Flavour::Nft);
         let own = format!("inet nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
-            ("inet nattt client_input", 4),
+            ("inet nattt client_input", 7),
             ("inet nattt client_mark", 1),
             ("inet nattt client_output", 4),
             ("inet nattt client_unmapped", 2),

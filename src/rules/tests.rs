@@ -65,12 +65,37 @@ fn nft_gateway() {
             "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } ip daddr != { 10.1.2.3, 192.168.0.1 } counter drop",
-            "ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
+            "oifname != \"lo\" ct mark & 0x04000000 != 0x00000000 ct direction reply counter queue to symhash mod 4 offset 26800",
             "oifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } ct state invalid,untracked counter queue flags bypass to 26800",
             "policy = { unreplied : 310, replied : 310 }",
             "policy = { established : 7500 }",
         ],
     );
+}
+
+/// Programs here have no tunnel to hosts right behind this one.
+#[test]
+fn both_roles_queue_replies_without_a_tunnel() {
+    let marked = "ct mark & 0x04000000 != 0x00000000 ct direction reply";
+    let nft: [String; 3] = [
+        format!("meta l4proto tcp {marked} counter queue to symhash mod 4 offset 26800"),
+        "meta l4proto tcp ct state untracked meta mark & 0x04000000 != 0x00000000 counter queue to 26800"
+            .into(),
+        format!(
+            "meta l4proto icmp ct state established {marked} counter queue to symhash mod 4 offset 26800"
+        ),
+    ];
+    let marked = "-m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate ESTABLISHED";
+    let iptables = ["tcp", "icmp"].map(|protocol| {
+        format!("-A NATTT-INPUT -p {protocol} {marked} --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION")
+    });
+    for (flavour, lines) in [(Flavour::Nft, &nft[..]), (Flavour::Iptables, &iptables[..])] {
+        let (both, client) = (render(&config(BOTH), flavour), render(&config("[client]"), flavour));
+        for line in lines {
+            assert_lines(&both, &[line]);
+            assert!(!client.contains(line), "{line}");
+        }
+    }
 }
 
 #[test]
@@ -104,7 +129,7 @@ fn iptables_gateway() {
             "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
-            "-A NATTT-POSTROUTING -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
+            "-A NATTT-POSTROUTING ! -o lo -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir REPLY -j NATTT-NFQUEUE-DESTINATION",
             "-A NATTT-POSTROUTING -o ppp0 -p icmp --icmp-type time-exceeded -m conntrack --ctstate INVALID,UNTRACKED -j NFQUEUE --queue-num 26800 --queue-bypass",
             "-A POSTROUTING -j NATTT-POSTROUTING",
         ],
@@ -277,7 +302,7 @@ fn nft_router_as_client() {
             "oifname { \"lan\", \"docker0\" } udp sport 53 ct direction reply counter queue flags bypass to 26816",
             "ip daddr 198.18.0.0/15 dnat ip to ip daddr",
             "iifname { \"wan\" } meta nfproto ipv4 udp dport 100 ip daddr != 198.18.0.0/15 fib daddr type local counter queue to symhash mod 4 offset 26800",
-            reply,
+            &format!("oifname != \"lo\" {reply}"),
         ],
     );
     assert!(!text.contains("client_postrouting"), "the gateway's chain queues those, too");
@@ -302,7 +327,7 @@ fn iptables_router_as_client() {
             "-A NATTT-FORWARD -o lan -p udp --sport 53 -m conntrack --ctdir REPLY -j NFQUEUE --queue-num 26816 --queue-bypass",
             "-A NATTT-OUTPUT -d 198.18.0.0/15 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-PREROUTING -i wan ! -d 198.18.0.0/15 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
-            &format!("-A NATTT-POSTROUTING {marked} -j NATTT-NFQUEUE-DESTINATION"),
+            &format!("-A NATTT-POSTROUTING ! -o lo {marked} -j NATTT-NFQUEUE-DESTINATION"),
         ],
     );
     for (jump, tables) in [("PREROUTING", 3), ("FORWARD", 1), ("OUTPUT", 4), ("INPUT", 1)] {

@@ -28,6 +28,23 @@ pub(super) fn admit(
     Ok(())
 }
 
+/// Whether some flow or other may reach `host`.
+pub(super) fn admit_any(
+    exports: &[Export],
+    own: &impl Addresses,
+    host: Ipv4Addr,
+) -> Result<(), Counter> {
+    let lists = |export: &&Export| export.prefix.contains(&host) && !is_edge(&export.prefix, host);
+    let mut listing = exports.iter().filter(lists).peekable();
+    if !is_host(host) || listing.peek().is_none() {
+        return Err(Counter::GatewayNotExported);
+    }
+    if own.is_own(host) && !listing.any(|export| export.names_exactly(host)) {
+        return Err(Counter::GatewayOwnAddress);
+    }
+    Ok(())
+}
+
 fn is_exported(exports: &[Export], host: Endpoint, protocol: u8, transport: Transport) -> bool {
     let port = match transport {
         Transport::Tcp(_) | Transport::Udp | Transport::UdpLike | Transport::Sctp => {

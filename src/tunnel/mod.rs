@@ -12,7 +12,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Client, Environment, Lease, Origin, OuterPort};
+pub use client::{Client, Environment, Lease, Origin, OuterPort, PortKind};
 pub use common::{Addresses, Connection, Traffic};
 pub use fate::{Fate, Front};
 pub use gateway::Gateway;

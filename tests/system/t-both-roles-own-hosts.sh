@@ -1,6 +1,6 @@
 #!/bin/bash
-# Y is the gateway of B and leads the hosts it serves to B, too: those of another network of its own, and
-# those of B's.
+# Y is the gateway of B and leads its own programs and the hosts it serves to B, too: those of another
+# network of its own, and those of B's.
 #
 #   G 192.168.7.2 --- 192.168.7.1 (guests) --+-- Y 203.0.113.1 --- R
 #   B .2, C .3    --- 192.168.0.1 (lan) -----+   (gateway, client; serves lan, guests)
@@ -21,27 +21,27 @@ start_natttd Y
 nattt_client A
 
 # Connections outlive a kill, though the mapped address is as new as they are. B speaks next.
-for name in G C; do
+for name in G C Y; do
     wait_for 10 "a mapped address at $name" mapped "$name" b.example
     start "$name" talk "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 3 two' three
 done
-for client in "G 192.168.7.2" "C 192.168.0.3"; do
-    read -r name address <<<"$client"
+for client in "G 192.168.7.2 served" "C 192.168.0.3 served" "Y 127.0.0.1 here"; do
+    read -r name address whose <<<"$client"
     wait_for 20 "the first answer at $name" grep -q one "$(log "$name" talk)"
-    wait_for 20 "$name's flow in the file" grep -q "^client 6 $address:.* served " "$RUN/Y-state/flows"
+    wait_for 20 "$name's flow in the file" grep -q "^client 6 $address:.* $whose " "$RUN/Y-state/flows"
 done
 stop Y natttd KILL
 start Y natttd "$BIN/natttd" --config "$RUN/Y.toml"
 wait_for 20 "natttd on Y" control Y status
-for name in G C; do
+for name in G C Y; do
     wait "${PID[$name-talk]}" || fail "$name's connection: $(cat "$(log "$name" talk)")"
     unset "PID[$name-talk]"
     matches 'three' "$(cat "$(log "$name" talk)")" "what $name heard after the kill"
 done
 
 # B sees a host of another network as it is, one of its own network as the router: its answers would pass
-# the router by otherwise.
-for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1"; do
+# the router by otherwise. And the router as itself.
+for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1" "Y 192.168.0.1"; do
     read -r name seen <<<"$client"
     address=$(mapped "$name" b.example)
     matches "^$seen:" "$(fetch "$name" b.example/whoami)" "$name as B sees it"
@@ -54,35 +54,63 @@ for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1"; do
     refused "a closed UDP port" ask "$name" b.example 9 hello --timeout 10
     same ECONNREFUSED "$OUTPUT" "what a closed UDP port reports at $name"
 done
+# Other protocols are led on for those whose port is their own business.
+answer_every_protocol B Y
+for client in "G 192.168.7.2" "C 192.168.0.1"; do
+    read -r name seen <<<"$client"
+    MASQUERADED=1 with_ports "$name" b.example "$seen"
+    addresses_only "$name" b.example "$seen"
+done
+for protocol in sctp dccp udplite 47; do
+    refused "$protocol of Y's own" raw Y b.example "$protocol" hello
+done
+more 3 "$(counter Y client_loop)" "refused protocols of Y's own"
 # The way can be seen: Y, then B.
 matches " 1 192\.168\.7\.1 .* 2 $(mapped G b.example) " \
     "$(on G traceroute -n -q 1 -w 5 -m 4 b.example | xargs)" "traceroute at G"
 # What Y's own firewall refuses is refused at once, too.
 on Y nft add table ip refuse
 on Y nft add chain ip refuse forward '{ type filter hook forward priority filter - 5; }'
+on Y nft add chain ip refuse output '{ type filter hook output priority filter - 5; }'
 for with in 'tcp reset' 'icmp type admin-prohibited'; do
     on Y nft flush chain ip refuse forward
     on Y nft add rule ip refuse forward iifname guests meta l4proto tcp reject with "$with"
-    refused "TCP that Y refuses with $with" fetch G b.example/
-    same 7 "$STATUS" "curl's exit status at G"
+    on Y nft flush chain ip refuse output
+    on Y nft add rule ip refuse output ip daddr 192.168.0.2 tcp dport 80 reject with "$with"
+    for name in G Y; do
+        refused "TCP that Y refuses with $with" fetch "$name" b.example/
+        same 7 "$STATUS" "curl's exit status at $name"
+    done
 done
 on Y nft delete table ip refuse
 # Others still come through the tunnel.
 matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami)" "A as B sees it"
 
-# What tunnels may not reach, nobody may: C is not exported, and Y not by itself.
-for name in unexported gateway; do
-    refused "$name" fetch G "$name.example/"
-    same 7 "$STATUS" "curl's exit status for $name"
+# What tunnels may not reach, nobody may: C is not exported, and Y not by itself. Such names have no
+# address.
+for client in G Y; do
+    for name in unexported gateway; do
+        refused "$name" fetch "$client" "$name.example/"
+        same 6 "$STATUS" "curl's exit status for $name at $client"
+    done
 done
-more 0 "$(counter Y gateway_not_exported)" "refused"
-more 0 "$(counter Y gateway_own_address)" "refused as Y itself"
-# Y's own programs cannot be led so, and learn it at once.
-refused "Y itself" fetch Y b.example/
-same 7 "$STATUS" "curl's exit status at Y"
-more 0 "$(counter Y client_loop)" "loops at Y"
-refused "explain at Y" control Y explain b.example
-matches 'MTU +1500 .*client_loop: .*hosts of `serve` reach it without a tunnel' "${OUTPUT//$'\n'/ }" "what explain says at Y"
+more 0 "$(counter Y dns_refused_record)" "refused records"
+refused "explain a host that is not exported" control Y explain unexported.example
+matches 'REFUSED +it begins at this host, whose `exports`' "$OUTPUT" "what explain says of it"
+matches 'MTU +1500 .*right behind this host' "$(control Y explain b.example | xargs -0)" "what explain says at Y"
+matches 'no tunnel +192\.168\.0\.1:[0-9]+ -> 192\.168\.0\.2:80 ' "$(control Y flows)" "flows at Y"
+
+# Y's own address, once it is listed by itself.
+sed -i 's|"192.168.0.0/31"|"192.168.0.1"|' "$RUN/Y.toml"
+on Y "$BIN/nattt" --socket "$RUN/Y.sock" reload --config "$RUN/Y.toml" >/dev/null
+serve Y
+for client in "G 192.168.7.2" "Y 192.168.0.1"; do
+    read -r name seen <<<"$client"
+    matches "^$seen:" "$(fetch "$name" gateway.example/whoami)" "$name as Y's server sees it"
+    on "$name" ping -q -c 2 -i 0.2 -W 5 gateway.example >/dev/null || fail "ping from $name to Y"
+done
+# (A server of UDP that is bound to no address answers G from 192.168.7.1.)
+matches '^Y saw 192\.168\.0\.1:[0-9]+: hello$' "$(ask Y gateway.example 7 hello)" "UDP from Y to itself"
 for name in gateway_no_flow client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done

@@ -40,6 +40,15 @@ matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami)" "A as B sees it"
 step "a hairpin, and clients outside beside it"
 
 stop Y natttd
+echo '[client]' >>"$RUN/Y.toml"
+start_natttd Y
+same "This is B." "$(fetch Y b.example/)" "the page at Y itself"
+matches '^B saw 192\.168\.0\.1:[0-9]+: hello$' "$(ask Y b.example 7 hello --timeout 60)" "UDP from Y itself"
+on Y ping -q -c 1 -W 60 b.example >/dev/null || fail "ping at Y itself"
+matches '^198\.51\.100\.10:' "$(fetch A b.example/whoami)" "A as B sees it"
+step "the router's own programs, without a tunnel"
+
+stop Y natttd
 rules Y remove
 host T 192.168.0.9/24 192.168.0.1 Y lan
 on Y nft add rule ip site prerouting iifname wan udp dport 100 dnat to 192.168.0.9

@@ -89,6 +89,10 @@ pub trait Surroundings {
     /// Whether an address is this host's, so that a path cannot begin there.
     fn is_own(&self, addr: Ipv4Addr) -> bool;
 
+    /// Whether some flow can take a path: one that begins at this host's own gateway role may lead back,
+    /// or to what that must not reach.
+    fn leads(&self, path: &Path) -> bool;
+
     /// The name that a mapped address stands for.
     fn name_of(&self, mapped: Ipv4Addr) -> Option<Name>;
 }
@@ -358,8 +362,9 @@ impl<T> Hold<T> {
     ) -> Option<PathSet> {
         let private_allowed = self.settings.allows_private(name);
         let all = paths.len();
+        let is_own = |addr| around.is_own(addr);
         let is_believed =
-            |path: &Path| acceptable(path, private_allowed, |addr| around.is_own(addr)).is_ok();
+            |path: &Path| acceptable(path, private_allowed, is_own).is_ok() && around.leads(path);
         let mut believed: Vec<_> = paths.into_iter().filter(is_believed).collect();
         self.count_many(Counter::DnsRefusedRecord, all - believed.len());
         // Sorted first, so that the same record set always leaves the same paths.
@@ -378,8 +383,10 @@ impl<T> Hold<T> {
             true => acceptable_first(addr, private_allowed, |addr| around.is_own(addr)).is_ok(),
             false => may_be_a_host(addr),
         };
-        let Joined { paths, refused } = waiting.inquiry.emulated_paths(MAX_PATHS, usable);
-        self.count_many(Counter::DnsRefusedRecord, refused);
+        let Joined { mut paths, refused } = waiting.inquiry.emulated_paths(MAX_PATHS, usable);
+        let all = paths.len();
+        paths.retain(|path| around.leads(path));
+        self.count_many(Counter::DnsRefusedRecord, refused + all - paths.len());
         PathSet::new(paths)
     }
 

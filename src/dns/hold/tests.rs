@@ -12,6 +12,8 @@ use proptest::prelude::*;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const MAPPED: Ipv4Addr = Ipv4Addr::new(127, 64, 0, 1);
+/// Stands for what no path may lead to.
+const DEAD_END: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 66);
 const PATH: &str = "203.0.113.1:100 192.168.0.2";
 
 /// A mapping table with one address, and what it was asked for.
@@ -31,6 +33,10 @@ impl Surroundings for Table {
 
     fn is_own(&self, addr: Ipv4Addr) -> bool {
         addr == OWN
+    }
+
+    fn leads(&self, path: &Path) -> bool {
+        path.host() != DEAD_END
     }
 
     fn name_of(&self, mapped: Ipv4Addr) -> Option<Name> {
@@ -329,6 +335,19 @@ fn refused_records_are_no_records() {
     expected.counters.splice(0..0, [Counter::DnsRefusedRecord; 3]);
     assert_eq!(bench.seen(), expected);
     assert!(bench.table.asked.is_empty());
+}
+
+/// One that begins at this host's own gateway role and leads back, or to what that does not export.
+#[test]
+fn a_path_that_leads_nowhere_is_not_used() {
+    let mut bench = Bench::new();
+    let id = bench.nodata();
+    bench.seen();
+    bench.answer(&key("b.example"), found(&["203.0.113.1 192.168.0.66", PATH], 300));
+    let mut expected = mapped(id);
+    expected.counters.insert(0, Counter::DnsRefusedRecord);
+    assert_eq!(bench.seen(), expected);
+    assert_eq!(bench.table.paths, [vec![PATH.parse().expect("a path")]]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
-//! Flows of served hosts to hosts behind this host itself: the first box of their path is this host's
-//! own gateway role. There is nothing to put into a tunnel. Their packets get the addresses that they
-//! would have inside it, and the replies get the mapped address back.
+//! Paths that begin at this host's own gateway role. What it would take off a packet is not put
+//! around it: a flow to a host behind further boxes begins at the next one, and a flow to a host right
+//! behind this one has no tunnel. Its packets get the addresses that they would have inside a tunnel,
+//! and the replies get the mapped address back.
 //!
-//! What tunnels may not reach, they may not either. An application of this host cannot be led so: the
-//! source of its packets would be a port of this host that nobody owns.
+//! What tunnels may not reach, these flows may not either.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::path::{Hop, Path};
 use crate::time::Time;
 use crate::tunnel::exports;
 use crate::tunnel::fate::Fate;
-use crate::wire::datagram::Transport;
+use crate::wire::datagram::{Transport, protocol};
 use crate::wire::{Datagram, Endpoint};
 
 /// The gateway role of the host whose client role this is.
@@ -41,23 +41,97 @@ impl<E: Environment> Client<E> {
         self.env.is_own(first) && self.settings.gateway.is_none()
     }
 
-    /// Whether no path of a mapping is for programs here: all lead back to this host.
-    pub fn serves_only(&self, mapping: &Mapping) -> bool {
-        !mapping.paths().paths().iter().any(|path| self.leads(path, None))
+    /// The boxes that a flow along a path meets, outermost first: those of the path without this host's
+    /// own gateway, so none if the host is right behind this one. `None` if it leads back to this host.
+    pub fn boxes<'a>(&self, path: &'a Path) -> Option<&'a [Hop]> {
+        let is_own = |hop: &Hop| self.env.is_own(hop.addr);
+        match path.hops() {
+            [first, ..] if !is_own(first) => Some(path.hops()),
+            // Taken off here once; what a tunnel would bring to this host again ends here.
+            [first, rest @ ..]
+                if self.is_own_gateway(first) && !rest.first().is_some_and(is_own) =>
+            {
+                Some(rest)
+            }
+            _ => None,
+        }
     }
 
-    /// Whether a path leads anywhere: back to this host only for those it serves.
-    pub(super) fn leads(&self, path: &Path, served: Served) -> bool {
-        !self.env.is_own(path.first().addr) || served.is_some() && self.is_direct(path)
+    fn is_own_gateway(&self, hop: &Hop) -> bool {
+        let port = self.settings.gateway.as_ref().map(|own| own.port);
+        port == Some(hop.port) && self.env.is_own(hop.addr)
     }
 
-    /// Whether a path leads to a host right behind this one.
-    pub fn is_direct(&self, path: &Path) -> bool {
-        let is_gateway = |hop: &Hop| {
-            let gateway = self.settings.gateway.as_ref();
-            gateway.is_some_and(|own| own.port == hop.port) && self.env.is_own(hop.addr)
-        };
-        matches!(path.hops(), [hop] if is_gateway(hop))
+    /// Why no flow can take a path, whatever it is for.
+    pub fn refusal(&self, path: &Path) -> Option<Counter> {
+        let Some(boxes) = self.boxes(path) else { return Some(Counter::ClientLoop) };
+        if boxes.len() == path.hops().len() {
+            return None;
+        }
+        match (boxes.first(), &self.settings.gateway) {
+            (Some(&hop), _) => self.admit_box(hop).err(),
+            (None, Some(own)) => exports::admit_any(&own.exports, &self.env, path.host()).err(),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether all paths of a mapping lead to a host right behind this one.
+    pub fn is_direct(&self, mapping: &Mapping) -> bool {
+        mapping.paths().paths().iter().all(|path| self.boxes(path).is_some_and(<[Hop]>::is_empty))
+    }
+
+    /// The boxes of a flow along a path; or why it may not take it.
+    pub(super) fn admitted<'a>(
+        &self,
+        key: &AppKey,
+        path: &'a Path,
+        transport: Transport,
+    ) -> Result<&'a [Hop], Counter> {
+        let boxes = self.boxes(path).ok_or(Counter::ClientLoop)?;
+        match boxes.first() {
+            Some(_) if boxes.len() == path.hops().len() => {}
+            Some(&hop) => self.admit_box(hop)?,
+            None => self.admit_host(key, path, transport)?,
+        }
+        Ok(boxes)
+    }
+
+    /// The next box is reached by UDP, as any exported host.
+    fn admit_box(&self, hop: Hop) -> Result<(), Counter> {
+        self.admit_export(endpoint(hop), protocol::UDP, Transport::Udp)
+    }
+
+    fn admit_host(&self, key: &AppKey, path: &Path, transport: Transport) -> Result<(), Counter> {
+        // A program here needs a source that nobody else here uses.
+        let may_be_here = matches!(transport, Transport::Tcp(_) | Transport::Udp)
+            || transport == Transport::IcmpQuery;
+        if key.served.is_none() && !may_be_here {
+            return Err(Counter::ClientLoop);
+        }
+        let host = Endpoint { addr: path.host(), port: key.mapped.port };
+        self.admit_export(host, key.protocol, transport)
+    }
+
+    fn admit_export(
+        &self,
+        host: Endpoint,
+        protocol: u8,
+        transport: Transport,
+    ) -> Result<(), Counter> {
+        let own = self.settings.gateway.as_ref().ok_or(Counter::ClientLoop)?;
+        exports::admit(&own.exports, &self.env, host, protocol, transport)
+    }
+
+    /// Where the packets of a flow come from; `None` without a route.
+    pub(super) fn source(&self, served: Served, path: &Path, boxes: &[Hop]) -> Option<Ipv4Addr> {
+        let next = boxes.first().map_or(path.host(), |hop| hop.addr);
+        if let Some(served) = served {
+            return boxes.is_empty().then_some(served).or_else(|| self.env.source_for(next));
+        }
+        let source = self.env.source_for(next)?;
+        // The next box sees what it would see if the first had taken its level off.
+        let is_peeled = !boxes.is_empty() && boxes.len() < path.hops().len();
+        Some(if is_peeled { path.first().addr } else { source })
     }
 
     /// The shape of what comes back to `source`.
@@ -65,34 +139,28 @@ impl<E: Environment> Client<E> {
         &self,
         key: &AppKey,
         path: &Path,
-        port: u16,
-        source: Ipv4Addr,
+        boxes: &[Hop],
+        (port, source): (u16, Ipv4Addr),
     ) -> WireKey {
-        let direct = key.served.is_some() && self.is_direct(path);
-        let through = OuterKey { served: key.served, port, hop: endpoint(path.first()) };
-        let OuterKey { served, port, hop } = if direct { no_box(key.served) } else { through };
+        let first = boxes.first().map(|&hop| endpoint(hop));
+        let through = first.map(|hop| OuterKey { served: key.served, port, hop });
+        let OuterKey { served, port: outer, hop } = through.unwrap_or(no_box(key.served));
+        // Without a tunnel the packets of programs here are this host's own, and so is their port.
+        let keeps_port =
+            key.served.is_some() || !boxes.is_empty() || key.protocol == protocol::ICMP;
+        let inner_port = if keeps_port { key.application.port } else { port };
         WireKey {
             served,
             hop,
-            port,
-            levels: if direct { 0 } else { path.hops().len() },
+            port: outer,
+            levels: boxes.len(),
             protocol: key.protocol,
             host: Endpoint { addr: path.host(), port: key.mapped.port },
-            inner: Endpoint { addr: source, port: key.application.port },
+            inner: Endpoint { addr: source, port: inner_port },
         }
     }
 
-    /// A flow without a tunnel reaches exports only.
-    pub(super) fn admit(&self, wire: &WireKey, transport: Transport) -> Result<(), Counter> {
-        match &self.settings.gateway {
-            Some(own) if wire.levels == 0 => {
-                exports::admit(&own.exports, &self.env, wire.host, wire.protocol, transport)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The flow without a tunnel that a packet to a served host answers.
+    /// The flow without a tunnel that a packet answers.
     pub(super) fn direct_flow(
         &self,
         served: Served,
@@ -100,7 +168,7 @@ impl<E: Environment> Client<E> {
     ) -> Option<Arc<Flow<E::Lease>>> {
         // An error has no ports, and an identifier may be 0.
         let is_error = reply.transport == Transport::IcmpError;
-        if served.is_none() || self.settings.gateway.is_none() || is_error {
+        if self.settings.gateway.is_none() || is_error {
             return None;
         }
         let OuterKey { served, port, hop } = no_box(served);
@@ -129,8 +197,19 @@ impl<E: Environment> Client<E> {
 }
 
 impl<L> Flow<L> {
+    /// The boxes that its packets meet, outermost first: those of its path behind this host itself.
+    pub fn boxes(&self) -> &[Hop] {
+        let hops = self.path.hops();
+        &hops[hops.len().saturating_sub(self.wire.levels)..]
+    }
+
     /// Whether its packets need no tunnel.
-    pub(super) fn is_direct(&self) -> bool {
+    pub fn is_direct(&self) -> bool {
         self.wire.levels == 0
+    }
+
+    /// Whether its tunnel begins behind this host's own gateway.
+    pub(super) fn is_peeled(&self) -> bool {
+        !self.is_direct() && self.wire.levels < self.path.hops().len()
     }
 }

@@ -52,7 +52,7 @@ impl Way {
     /// outer endpoint, of now or of its beginning.
     fn leads_along<L>(&self, flow: &Flow<L>) -> bool {
         let sources = [flow.outer(), Endpoint { addr: flow.wire.inner.addr, port: flow.wire.port }];
-        let hops = flow.path.hops();
+        let hops = flow.boxes();
         let mut pairs = self.boxes.iter().flatten().zip(hops);
         self.len <= hops.len()
             && pairs
@@ -203,7 +203,7 @@ impl<E: Environment> Client<E> {
         if flow.expires() <= now {
             false
         } else if icmp.is_about_host(bytes) || about_tunnel && icmp.is_about_reach(bytes) {
-            flow.path_failed(now)
+            self.path_failed(flow, now)
         } else {
             if !about_tunnel {
                 // It came through all boxes.
@@ -220,7 +220,7 @@ impl<E: Environment> Client<E> {
                 // Cut off, but a tunnel header of ours was there.
                 let cut = levels > 0 && quote.len() < LEAST_QUOTE;
                 let flow = if cut { self.last_sender(&way)? } else { return None };
-                let levels = levels + flow.path.hops().len() - way.len;
+                let levels = levels + flow.boxes().len() - way.len;
                 return Some(Subject { flow, levels, quoted: false });
             };
             if let Some(flow) = self.sender_of(&way, &about) {

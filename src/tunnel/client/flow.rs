@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::errors::LastPacket;
-use super::outer_port::OuterPort;
+use super::outer_port::{OuterPort, PortKind};
 use crate::mapping::Mapping;
-use crate::path::Path;
+use crate::path::{Hop, Path};
 use crate::time::Time;
 use crate::tunnel::common::{Quota, Traffic};
 use crate::tunnel::lifetime::Lifetime;
 use crate::tunnel::table::Entry;
-use crate::wire::datagram::Transport;
+use crate::wire::datagram::{Transport, protocol};
 use crate::wire::{Datagram, Endpoint};
 
 /// The host whose application it is: one that this host serves, or, if `None`, this host. A served
@@ -64,6 +64,8 @@ pub struct Flow<L> {
     pub(super) path: Path,
     /// Which of the mapping's paths that is.
     pub(super) path_index: usize,
+    /// Which paths its endpoints have tried before, in vain: a bit for each of the first 64.
+    pub(super) tried: u64,
     /// When it began to wait for its first answer.
     pub(super) began: AtomicU64,
     pub(super) lease: Arc<OuterPort<L>>,
@@ -82,6 +84,14 @@ pub struct Flow<L> {
 impl PortKey {
     pub(super) fn of(key: &AppKey) -> Self {
         Self { served: key.served, protocol: key.protocol, application: key.application }
+    }
+
+    /// What it takes for a flow that meets these boxes.
+    pub(super) fn kind(&self, boxes: &[Hop]) -> PortKind {
+        match boxes {
+            [] if self.served.is_none() && self.protocol == protocol::TCP => PortKind::Tcp,
+            _ => PortKind::Udp,
+        }
     }
 }
 

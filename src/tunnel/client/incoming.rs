@@ -9,7 +9,6 @@ use crate::path::MAX_HOPS;
 use crate::time::Time;
 use crate::tunnel::common::take_congestion;
 use crate::tunnel::fate::Fate;
-use crate::tunnel::lifetime::Direction;
 use crate::wire::datagram::Transport;
 use crate::wire::outer::LEVEL;
 use crate::wire::{Datagram, Endpoint, ecn, mss};
@@ -82,8 +81,7 @@ impl<E: Environment> Client<E> {
         if outer_class.and_then(|class| take_congestion(inner, bytes, class)).is_none() {
             return Fate::Dropped(Counter::Congestion);
         }
-        flow.lifetime.note(inner.transport, Direction::Reverse, now);
-        flow.mapping.health().answered(flow.path_index, now);
+        flow.note_answer(inner.transport, now);
         flow.received.add(inner);
         mss::clamp(inner, bytes, self.segment_limit(flow));
         inner.readdress(bytes, flow.key.mapped, flow.key.application);
@@ -118,7 +116,7 @@ impl Levels {
 
     /// Whether they are the exact reverse of the flow's levels behind the first box.
     pub(super) fn answer<L>(&self, flow: &Flow<L>) -> bool {
-        let boxes = &flow.path.hops()[1..];
+        let boxes = flow.boxes().get(1..).unwrap_or_default();
         // Answers to packets from before a change of this host's address may still be on the way.
         let ours = [flow.outer(), Endpoint { addr: flow.wire.inner.addr, port: flow.wire.port }];
         let matches =

@@ -14,14 +14,23 @@ use crate::wire::outer::Content;
 /// The payload of a keepalive (RFC 3948 §2.3).
 const KEEPALIVE: u8 = 0xff;
 
+/// What a keepalive consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// A UDP payload, which leaves from the address that the route gives.
+    Payload(Vec<u8>),
+    /// A whole packet, because its source is another one.
+    Packet(Vec<u8>),
+}
+
 /// A datagram that keeps a flow's mapping alive in NAT boxes on the way.
 pub struct Keepalive<L> {
     /// The port to send it from.
     pub from: Arc<OuterPort<L>>,
     /// The outermost box.
     pub to: Hop,
-    /// UDP payload; for a served host's port the whole packet.
-    pub payload: Vec<u8>,
+    /// What to send from it.
+    pub body: Body,
 }
 
 impl<E: Environment> Client<E> {
@@ -46,18 +55,18 @@ impl<E: Environment> Client<E> {
         due
     }
 
-    /// The outermost level is written by the kernel, as for any datagram of a socket; but not that of a
-    /// served host.
+    /// The outermost level is written by the kernel, as for any datagram of a socket, where it would
+    /// write the flow's source.
     fn keepalive(&self, flow: &Flow<E::Lease>) -> Option<Keepalive<E::Lease>> {
         let mut front = Front::default();
         let content = Content { octets: 1, sum: Sum::of(&[KEEPALIVE]) };
-        let written_here = match *flow.lease {
-            OuterPort::Own(_) => &flow.path.hops()[1..],
-            OuterPort::Served(_) => flow.path.hops(),
-        };
-        let hops = written_here.iter().rev().map(|&hop| endpoint(hop));
+        let (first, others) = flow.boxes().split_first()?;
+        let by_kernel = matches!(*flow.lease, OuterPort::Own(_)) && !flow.is_peeled();
+        let hops = if by_kernel { others } else { flow.boxes() };
+        let hops = hops.iter().rev().map(|&hop| endpoint(hop));
         self.ids.encapsulate(&mut front, flow.outer(), hops, 0, content)?;
-        let payload = [front.bytes(), &[KEEPALIVE]].concat();
-        Some(Keepalive { from: Arc::clone(&flow.lease), to: flow.path.first(), payload })
+        let octets = [front.bytes(), &[KEEPALIVE]].concat();
+        let body = if by_kernel { Body::Payload(octets) } else { Body::Packet(octets) };
+        Some(Keepalive { from: Arc::clone(&flow.lease), to: *first, body })
     }
 }

@@ -10,6 +10,7 @@ mod outer_port;
 mod outgoing;
 mod paths;
 mod restore;
+mod silence;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -28,11 +29,11 @@ use super::table::{FlowTable, Sharded, ShardedMap};
 pub use direct::OwnGateway;
 pub use flow::Flow;
 use flow::{AppKey, OuterKey, PortKey, WireKey};
-pub use keepalive::Keepalive;
+pub use keepalive::{Body, Keepalive};
 use outer_port::ServedPorts;
-pub use outer_port::{OuterPort, ServedPort};
+pub use outer_port::{OuterPort, PortKind, ServedPort};
 
-/// An outer UDP port that nobody else on this host can use while the lease lives.
+/// A port that nobody else on this host can use while the lease lives.
 pub trait Lease: Send + Sync {
     /// The port, host order.
     fn port(&self) -> u16;
@@ -43,13 +44,13 @@ pub trait Environment: Addresses {
     /// How an outer port is owned.
     type Lease: Lease;
 
-    /// The source address of packets to the outermost box; `None` without a route.
-    fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr>;
+    /// The source address of packets to the next box or host; `None` without a route.
+    fn source_for(&self, next: Ipv4Addr) -> Option<Ipv4Addr>;
     /// Changes whenever routes or addresses may have changed.
     fn route_epoch(&self) -> u64;
-    /// Reserves an outer port, the preferred one (host order, 0 for any) if it is free.
-    fn reserve(&self, preferred: u16) -> Option<Self::Lease>;
-    /// Whether there are few outer ports left, so that what is over has to give its own back.
+    /// Reserves a port, the preferred one (host order, 0 for any) if it is free.
+    fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Self::Lease>;
+    /// Whether there are few ports left, so that what is over has to give its own back.
     fn ports_are_scarce(&self) -> bool;
 }
 
@@ -74,7 +75,7 @@ pub struct Client<E: Environment> {
     env: E,
     mappings: Arc<Mappings>,
     flows: FlowTable<AppKey, Flow<E::Lease>>,
-    ports: ShardedMap<PortKey, Weak<OuterPort<E::Lease>>>,
+    ports: ShardedMap<(PortKey, PortKind), Weak<OuterPort<E::Lease>>>,
     served_ports: ServedPorts,
     quotas: Quotas,
     /// For errors that quote no more than the outer header.

@@ -16,6 +16,15 @@ const FIRST: u16 = 1024;
 /// How many ports are tried before a host is said to have none left.
 const TRIES: u16 = 256;
 
+/// What a port of this host's own is a port of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PortKind {
+    /// UDP: outer packets, and UDP that needs no tunnel.
+    Udp,
+    /// TCP that needs no tunnel.
+    Tcp,
+}
+
 /// An outer port that is used for nothing else while this lives.
 pub enum OuterPort<L> {
     /// One of this host.

@@ -10,6 +10,7 @@ use super::paths::Outset;
 use super::{Client, Environment, Flow, Origin, endpoint};
 use crate::counters::Counter;
 use crate::mapping::Mapping;
+use crate::path::Hop;
 use crate::time::Time;
 use crate::tunnel::common::{Quota, Traffic, content_of, is_host};
 use crate::tunnel::fate::{Fate, Front};
@@ -95,7 +96,7 @@ impl<E: Environment> Client<E> {
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let mapping = self.mappings.lookup(key.mapped.addr).ok_or(Counter::ClientUnmapped)?;
-        let way = self.way(&mapping, PortKey::of(&key), now)?;
+        let way = self.way(&mapping, &key, transport, now)?;
         self.open_on(mapping, way, key, transport, now)
     }
 
@@ -107,14 +108,13 @@ impl<E: Environment> Client<E> {
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
-        let Outset { path_index, source, epoch } = way;
-        let source = key.served.unwrap_or(source);
+        let Outset { path_index, tried, source, epoch } = way;
         let quota = self.quota(key.served)?;
         let path = mapping.paths().paths()[path_index].clone();
-        let lease = self.lease(PortKey::of(&key), preferred_port(&key));
-        let lease = lease.ok_or(Counter::ClientNoPort)?;
-        let wire = self.wire_key(&key, &path, lease.port(), source);
-        self.admit(&wire, transport)?;
+        let boxes = self.admitted(&key, &path, transport)?;
+        let lease = self.lease(&key, boxes, preferred_port(&key)).ok_or(Counter::ClientNoPort)?;
+        let source = key.served.unwrap_or(source);
+        let wire = self.wire_key(&key, &path, boxes, (lease.port(), source));
         if !mapping.pin() {
             return Err(Counter::ClientUnmapped);
         }
@@ -125,6 +125,7 @@ impl<E: Environment> Client<E> {
             transport,
             path,
             path_index,
+            tried,
             began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),
@@ -173,25 +174,33 @@ impl<E: Environment> Client<E> {
         served.map(take).transpose()
     }
 
-    pub(super) fn lease(&self, key: PortKey, preferred: u16) -> Option<Arc<OuterPort<E::Lease>>> {
-        let mut ports = self.ports.write(&key);
-        if let Some(lease) = ports.get(&key).and_then(Weak::upgrade) {
+    pub(super) fn lease(
+        &self,
+        key: &AppKey,
+        boxes: &[Hop],
+        preferred: u16,
+    ) -> Option<Arc<OuterPort<E::Lease>>> {
+        let key = PortKey::of(key);
+        let kind = key.kind(boxes);
+        let mut ports = self.ports.write(&(key, kind));
+        if let Some(lease) = ports.get(&(key, kind)).and_then(Weak::upgrade) {
             return Some(lease);
         }
         let lease = Arc::new(match key.served {
-            None => OuterPort::Own(self.env.reserve(preferred)?),
+            None => OuterPort::Own(self.env.reserve(kind, preferred)?),
             Some(addr) => {
                 let preferred = Endpoint { addr, port: preferred };
                 OuterPort::Served(self.served_ports.reserve(preferred)?)
             }
         });
-        ports.insert(key, Arc::downgrade(&lease));
+        ports.insert((key, kind), Arc::downgrade(&lease));
         Some(lease)
     }
 
     /// After a route change the outer source may be another; without a route the old one stays.
     pub(super) fn renew_source(&self, flow: &Flow<E::Lease>) {
-        if flow.wire.served.is_some() {
+        // Others have none of this host's, or one that does not follow from the route.
+        if flow.wire.served.is_some() || flow.wire.levels < flow.path.hops().len() {
             return;
         }
         let epoch = self.env.route_epoch();
@@ -209,7 +218,7 @@ impl<E: Environment> Client<E> {
         traffic_class: u8,
         content: Content,
     ) -> Option<Content> {
-        let hops = flow.path.hops().iter().rev().map(|&hop| endpoint(hop));
+        let hops = flow.boxes().iter().rev().map(|&hop| endpoint(hop));
         self.ids.encapsulate(front, flow.outer(), hops, traffic_class, content)
     }
 }

@@ -6,23 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::flow::Served;
-use super::{Client, Environment, Flow, PortKey};
+use super::silence::{bit, take};
+use super::{AppKey, Client, Environment, Flow, PortKey};
 use crate::counters::Counter;
-use crate::mapping::{Mapping, Standing};
+use crate::mapping::Mapping;
 use crate::path::Path;
 use crate::time::Time;
-use crate::tunnel::lifetime::Direction;
 use crate::wire::datagram::Transport;
-
-/// A path that has not answered a flow for so long is given up for another. TCP has sent its SYN
-/// three times by the next packet (RFC 6298 §2.1: after 1 s, then 2 s).
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where a flow begins.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outset {
     pub(super) path_index: usize,
+    /// Paths that were tried before: a bit for each of the first 64.
+    pub(super) tried: u64,
     pub(super) source: Ipv4Addr,
     /// The state of the routes that say so.
     pub(super) epoch: u64,
@@ -34,15 +31,17 @@ impl<E: Environment> Client<E> {
     pub(super) fn way(
         &self,
         mapping: &Mapping,
-        key: PortKey,
+        key: &AppKey,
+        transport: Transport,
         now: Time,
     ) -> Result<Outset, Counter> {
         if !mapping.health().has_choice() {
-            return self.outset(mapping, 0, key.served);
+            return self.outset(mapping, 0, key, transport);
         }
-        let ranking = ranking(mapping, &key, now);
-        let outsets = || ranking.iter().map(|&path| self.outset(mapping, path, key.served));
-        let good = outsets().flatten().find(|way| mapping.health().take(way.path_index, now));
+        let ranking = self.ranking(mapping, key, now);
+        let outsets = || ranking.iter().map(|&path| self.outset(mapping, path, key, transport));
+        let takes = |way: &Outset| take(mapping, key, way.path_index, now);
+        let good = outsets().flatten().find(takes);
         match good.or_else(|| outsets().flatten().next()) {
             Some(way) => Ok(way),
             None => outsets().next().unwrap_or(Err(Counter::ClientUnmapped)),
@@ -53,18 +52,14 @@ impl<E: Environment> Client<E> {
         &self,
         mapping: &Mapping,
         path_index: usize,
-        served: Served,
+        key: &AppKey,
+        transport: Transport,
     ) -> Result<Outset, Counter> {
         let path = &mapping.paths().paths()[path_index];
-        let (first, epoch) = (path.first(), self.env.route_epoch());
-        if !self.leads(path, served) {
-            return Err(Counter::ClientLoop);
-        }
-        let source = match served.filter(|_| self.is_direct(path)) {
-            Some(source) => source,
-            None => self.env.source_for(first.addr).ok_or(Counter::ClientNoRoute)?,
-        };
-        Ok(Outset { path_index, source, epoch })
+        let epoch = self.env.route_epoch();
+        let boxes = self.admitted(key, path, transport)?;
+        let source = self.source(key.served, path, boxes).ok_or(Counter::ClientNoRoute)?;
+        Ok(Outset { path_index, tried: 0, source, epoch })
     }
 
     /// The flow itself, or the one that takes its place if its path does not answer and another
@@ -78,72 +73,48 @@ impl<E: Environment> Client<E> {
         if !flow.has_given_up(now) {
             return Ok(flow);
         }
-        let Some(way) = self.other_way(&flow, now) else { return Ok(flow) };
+        let Some(way) = self.other_way(&flow, transport, now) else { return Ok(flow) };
         self.flows.remove(&flow.key);
         self.rerouted.fetch_add(1, Relaxed);
         // The old flow lives to here: the new one finds its outer port still reserved.
         self.open_on(Arc::clone(&flow.mapping), way, flow.key, transport, now)
     }
 
-    fn other_way(&self, flow: &Flow<E::Lease>, now: Time) -> Option<Outset> {
-        let health = flow.mapping.health();
-        let may_serve =
-            |path: &usize| *path != flow.path_index && health.standing(*path, now) != Standing::Bad;
-        let ranking = ranking(&flow.mapping, &PortKey::of(&flow.key), now);
-        let others = ranking.into_iter().filter(may_serve);
+    fn other_way(&self, flow: &Flow<E::Lease>, transport: Transport, now: Time) -> Option<Outset> {
+        let may_serve = |path: &usize| flow.may_leave_for(*path, now);
+        let others = self.ranking(&flow.mapping, &flow.key, now).into_iter().filter(may_serve);
         let mut ways =
-            others.filter_map(|path| self.outset(&flow.mapping, path, flow.key.served).ok());
-        ways.find(|way| health.take(way.path_index, now))
-    }
-}
-
-impl<L> Flow<L> {
-    /// A packet of the application's. Its endpoints may be used again for a new connection, which
-    /// waits for an answer of its own.
-    pub(super) fn note_sent(&self, transport: Transport, now: Time) {
-        let answered = self.lifetime.answered();
-        self.lifetime.note(transport, Direction::Forward, now);
-        if answered && !self.lifetime.answered() {
-            self.began.store(now.as_millis(), Relaxed);
-        }
+            others.filter_map(|path| self.outset(&flow.mapping, path, &flow.key, transport).ok());
+        let way = ways.find(|way| take(&flow.mapping, &flow.key, way.path_index, now))?;
+        Some(Outset { tried: flow.tried | bit(flow.path_index), ..way })
     }
 
-    /// Whether it waits in vain for its first answer while there are other paths: nothing came
-    /// back through this one since, or an error about it did.
-    pub(super) fn has_given_up(&self, now: Time) -> bool {
-        let health = self.mapping.health();
-        if !health.has_choice() || self.lifetime.answered() {
-            return false;
-        }
-        let began = Time::from_millis(self.began.load(Relaxed));
-        if health.failed_since(self.path_index, began) {
-            return true;
-        }
-        let silent = now.since(began) >= PATIENCE && !health.answered_since(self.path_index, began);
-        if silent {
-            health.failed(self.path_index, now);
-        }
-        silent
-    }
-
-    /// An error about the path: says whether the application is better not told, because another
+    /// An error about a flow's path: says whether the application is better not told, because another
     /// path may serve its next packet.
-    pub(super) fn path_failed(&self, now: Time) -> bool {
-        let health = self.mapping.health();
+    pub(super) fn path_failed(&self, flow: &Flow<E::Lease>, now: Time) -> bool {
         // After the flow began, though the clock may not have moved since.
-        let began = Time::from_millis(self.began.load(Relaxed));
-        health.failed(self.path_index, now.max(began + Duration::from_millis(1)));
-        let may_serve =
-            |path| path != self.path_index && health.standing(path, now) != Standing::Bad;
-        !self.lifetime.answered() && (0..self.mapping.paths().paths().len()).any(may_serve)
+        let began = flow.began() + Duration::from_millis(1);
+        flow.mapping.health().failed(flow.path_index, now.max(began));
+        let may_serve = |(index, path)| {
+            flow.may_leave_for(index, now) && self.admitted(&flow.key, path, flow.transport).is_ok()
+        };
+        let mut paths = flow.mapping.paths().paths().iter().enumerate();
+        !flow.lifetime.answered() && paths.any(may_serve)
     }
-}
 
-/// Paths by rendezvous hashing: an application's socket prefers one path to all hosts behind it, and
-/// keeps to it when others come or go, also after a restart.
-fn ranking(mapping: &Mapping, key: &PortKey, now: Time) -> Vec<usize> {
-    let paths = mapping.paths().paths();
-    mapping.health().ranking(now, |path| weight(key, &paths[path]))
+    /// Paths by rendezvous hashing: an application's socket prefers one path to all hosts behind it, and
+    /// keeps to it when others come or go, also after a restart. Those that begin at this host itself
+    /// come first: no other is shorter.
+    fn ranking(&self, mapping: &Mapping, key: &AppKey, now: Time) -> Vec<usize> {
+        const SHORT: u64 = 1 << 63;
+        let paths = mapping.paths().paths();
+        let is_short =
+            |path: &Path| self.boxes(path).is_some_and(|boxes| boxes.len() < path.hops().len());
+        mapping.health().ranking(now, |path| {
+            let path = &paths[path];
+            weight(&PortKey::of(key), path) >> 1 | if is_short(path) { SHORT } else { 0 }
+        })
+    }
 }
 
 fn weight(key: &PortKey, path: &Path) -> u64 {

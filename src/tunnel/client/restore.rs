@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::errors::LastPacket;
-use super::{AppKey, Client, Environment, Flow, Lease, PortKey};
+use super::{AppKey, Client, Environment, Flow, Lease};
 use crate::time::Time;
 use crate::tunnel::common::Traffic;
 use crate::tunnel::lifetime::Lifetime;
@@ -31,15 +31,13 @@ impl<E: Environment> Client<E> {
         let mapping = self.mappings.lookup(mapped.addr)?;
         let path_index = mapping.paths().paths().iter().position(|known| *known == path)?;
         let served = served.then_some(application.addr);
-        if !self.leads(&path, served) {
-            return None;
-        }
         let key = AppKey { served, protocol, application, mapped };
-        let quota = self.quota(served).ok()?;
-        let lease = self.lease(PortKey::of(&key), port)?;
-        let wire = self.wire_key(&key, &path, port, source);
         let transport = Transport::of_flow(protocol);
-        if lease.port() != port || self.admit(&wire, transport).is_err() || !mapping.pin() {
+        let boxes = self.admitted(&key, &path, transport).ok()?;
+        let quota = self.quota(served).ok()?;
+        let lease = self.lease(&key, boxes, port)?;
+        let wire = self.wire_key(&key, &path, boxes, (port, source));
+        if lease.port() != port || !mapping.pin() {
             return None;
         }
         // From here on the flow's end unpins the mapping.
@@ -49,6 +47,7 @@ impl<E: Environment> Client<E> {
             transport,
             path,
             path_index,
+            tried: 0,
             began: AtomicU64::new(now.as_millis()),
             lease,
             source: AtomicU32::new(source.into()),

@@ -3,6 +3,7 @@
 mod errors;
 mod hostile;
 mod net;
+mod own;
 mod paths;
 mod restart;
 mod scarce;

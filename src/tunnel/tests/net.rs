@@ -12,7 +12,7 @@ use crate::mapping::Mappings;
 use crate::path::PathSet;
 use crate::time::Time;
 use crate::tunnel::{
-    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, client, gateway,
+    Addresses, Client, Environment, Fate, Front, Gateway, Lease, Origin, PortKind, client, gateway,
 };
 use crate::wire::tests::assert_checksums;
 use crate::wire::{Datagram, Endpoint};
@@ -35,15 +35,18 @@ pub(super) struct World {
     pub(super) inside: Vec<ipnet::Ipv4Net>,
     pub(super) source: Arc<Mutex<Option<Ipv4Addr>>>,
     pub(super) epoch: Arc<AtomicU64>,
-    pub(super) taken: Arc<Mutex<HashSet<u16>>>,
+    pub(super) taken: Arc<Mutex<HashSet<(PortKind, u16)>>>,
+    /// A network inside, and the address here that packets to it come from.
+    pub(super) lan: Option<(ipnet::Ipv4Net, Ipv4Addr)>,
     pub(super) few_ports: Arc<AtomicBool>,
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
 }
 
 pub(super) struct Reserved {
+    kind: PortKind,
     port: u16,
-    taken: Arc<Mutex<HashSet<u16>>>,
+    taken: Arc<Mutex<HashSet<(PortKind, u16)>>>,
 }
 
 impl Lease for Reserved {
@@ -54,7 +57,7 @@ impl Lease for Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.taken.lock().expect("no panic").remove(&self.port);
+        self.taken.lock().expect("no panic").remove(&(self.kind, self.port));
     }
 }
 
@@ -77,19 +80,21 @@ impl Environment for World {
 
     fn source_for(&self, hop: Ipv4Addr) -> Option<Ipv4Addr> {
         let reachable = !self.unreachable.lock().expect("no panic").contains(&hop);
-        self.source.lock().expect("no panic").filter(|_| reachable)
+        let inside = self.lan.filter(|(net, _)| net.contains(&hop)).map(|(_, source)| source);
+        inside.or(*self.source.lock().expect("no panic")).filter(|_| reachable)
     }
 
     fn route_epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
     }
 
-    fn reserve(&self, preferred: u16) -> Option<Reserved> {
+    fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Reserved> {
         let mut taken = self.taken.lock().expect("no panic");
-        let port =
-            std::iter::once(preferred).chain(40_000..).find(|p| *p != 0 && !taken.contains(p))?;
-        taken.insert(port);
-        Some(Reserved { port, taken: Arc::clone(&self.taken) })
+        let port = std::iter::once(preferred)
+            .chain(40_000..)
+            .find(|p| *p != 0 && !taken.contains(&(kind, *p)))?;
+        taken.insert((kind, port));
+        Some(Reserved { kind, port, taken: Arc::clone(&self.taken) })
     }
 
     fn ports_are_scarce(&self) -> bool {
@@ -131,8 +136,7 @@ impl Peer {
 
     /// A client role without flows, with the same mapped addresses.
     pub(super) fn client_beside(&self, gateway: Option<client::OwnGateway>) -> Client<World> {
-        let settings = client::Settings { gateway, ..settings(1000) };
-        Client::new(settings, self.world.clone(), Arc::clone(&self.mappings))
+        client_with(gateway, &self.world, &self.mappings)
     }
 
     /// The mapped address of a path.
@@ -177,6 +181,15 @@ impl Peer {
         let fate = self.client.incoming(&mut packet, to, now);
         finish(fate, &Front::default(), packet)
     }
+}
+
+pub(super) fn client_with(
+    gateway: Option<client::OwnGateway>,
+    world: &World,
+    mappings: &Arc<Mappings>,
+) -> Client<World> {
+    let settings = client::Settings { gateway, ..settings(1000) };
+    Client::new(settings, world.clone(), Arc::clone(mappings))
 }
 
 fn settings(max_flows: usize) -> client::Settings {

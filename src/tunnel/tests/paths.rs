@@ -304,6 +304,109 @@ fn a_box_without_a_route_or_on_this_host_is_passed_over() {
     assert!(sockets().take(20).all(|app| own.through(app, START) == 2));
 }
 
+impl Bench {
+    /// A datagram to a port that takes what comes and says nothing, such as a log server's.
+    fn log(&self, app: Endpoint, now: Time) -> u8 {
+        last(&self.a.send(udp(app, Endpoint { port: 514, ..self.b }, b"x"), now).expect("sent"))
+    }
+
+    /// A socket of UDP that nothing keeps from the path through this box.
+    fn udp_socket_for(&self, last_octet: u8) -> Endpoint {
+        let free = Bench::new(&BOTH);
+        sockets().find(|&app| free.log(app, START) == last_octet).expect("a socket")
+    }
+
+    /// A question to a port that answers.
+    fn question(&self, app: Endpoint, now: Time) -> Vec<u8> {
+        self.a.send(udp(app, Endpoint { port: 53, ..self.b }, b"x"), now).expect("sent")
+    }
+
+    /// The boxes that connections of 50 new sockets take.
+    fn boxes_of_others(&self, now: Time) -> HashSet<u8> {
+        sockets().skip(1000).take(50).map(|app| self.through(app, now)).collect()
+    }
+}
+
+/// A program that only sends: nobody owes it an answer.
+#[test]
+fn a_program_that_only_sends_says_nothing_about_its_paths() {
+    let bench = Bench::new(&BOTH);
+    for second in 0..200 {
+        bench.log(at("127.0.0.1:3456"), after(1000 * second));
+        bench.a.client.expire(after(1000 * second));
+    }
+    assert_eq!(bench.boxes_of_others(after(200_000)), [1, 2].into());
+}
+
+/// Both paths are tried, in case an answer is wanted after all; then it stays.
+#[test]
+fn a_program_that_only_sends_tries_each_path_once() {
+    let three = [&BOTH[..], &["203.0.113.3:100 192.168.0.2"]].concat();
+    let bench = Bench::new(&three);
+    let app = at("127.0.0.1:3456");
+    let used: Vec<u8> = (0..100).map(|n| bench.log(app, after(1000 * n))).collect();
+    let mut order = used.clone();
+    order.dedup();
+    assert_eq!(order.len(), 3, "{used:?}");
+    assert_eq!(order.iter().collect::<HashSet<_>>().len(), 3, "{used:?}");
+    assert_eq!(used[6..], [order[2]; 94]);
+    assert_eq!(bench.a.client.rerouted_flows(), 2);
+}
+
+/// What others learn about its path moves it, as any flow.
+#[test]
+fn a_program_that_only_sends_leaves_a_path_that_is_known_to_be_silent() {
+    let bench = Bench::new(&BOTH);
+    let (app, other) = (bench.udp_socket_for(1), bench.socket_for(1));
+    assert_eq!((bench.log(app, START), bench.log(app, after(2000))), (1, 2), "by itself, once");
+    assert_eq!(bench.log(app, after(4000)), 2);
+    let second = Bench::new(&BOTH);
+    second.log(app, START);
+    let outer = second.syn(other, after(10));
+    assert_eq!(second.error((3, 1), &outer, after(20)), None);
+    assert_eq!(second.log(app, after(30)), 2);
+}
+
+/// A port that has answered somebody owes the next one an answer, too.
+#[test]
+fn silence_of_a_port_that_answers_counts() {
+    let bench = Bench::new(&BOTH);
+    let (app, other) = (bench.udp_socket_for(1), bench.udp_socket_for(2));
+    bench.question(app, START);
+    bench.a.client.expire(after(2500));
+    assert_eq!(bench.boxes_of_others(after(2500)), [1, 2].into(), "not known yet");
+    let bench = Bench::new(&BOTH);
+    bench.answer(&bench.question(other, START), after(10));
+    assert_eq!(last(&bench.question(app, after(1000))), 1);
+    bench.a.client.expire(after(3000));
+    assert_eq!(bench.boxes_of_others(after(3001)), [2].into());
+}
+
+/// The one flow that tries a silent path again must be one that can tell.
+#[test]
+fn a_program_that_only_sends_does_not_try_a_silent_path_for_others() {
+    let bench = Bench::new(&BOTH);
+    let app = bench.socket_for(1);
+    bench.syn(app, START);
+    bench.a.client.expire(after(2000));
+    assert!(sockets().skip(500).take(50).all(|app| bench.log(app, after(63_000)) == 2));
+    let tried = sockets().skip(1000).take(50).filter(|&app| bench.through(app, after(63_010)) == 1);
+    assert_eq!(tried.count(), 1);
+}
+
+/// The dead path is found, whatever a program that only sends has met before.
+#[test]
+fn a_connection_gets_through_beside_a_program_that_only_sends() {
+    let bench = Bench::new(&BOTH);
+    let (log, app) = (bench.udp_socket_for(2), bench.socket_for(1));
+    for second in 0..30 {
+        bench.log(log, after(1000 * second));
+        bench.a.client.expire(after(1000 * second));
+    }
+    let used = [30_000, 31_000, 33_000].map(|millis| bench.through(app, after(millis)));
+    assert_eq!(used, [1, 1, 2]);
+}
+
 #[test]
 fn the_only_path_is_kept_whatever_happens() {
     let bench = Bench::new(&BOTH[..1]);

@@ -249,6 +249,17 @@ fn the_first_box_follows_the_rules_of_nat_records() {
 }
 
 #[test]
+fn an_emulated_path_that_leads_nowhere_is_not_used() {
+    let mut bench = emulating();
+    let id = bench.packet(denied("b.example.org"));
+    bench.seen();
+    let [first, second, _] = sound_parts();
+    bench.answer_parts_of_b([first, second, addresses(&["192.168.0.66"], 300)]);
+    let counters = vec![Counter::DnsRefusedRecord, Counter::DnsNoRecord];
+    assert_eq!(bench.seen(), Seen { verdicts: vec![(id, None)], counters, ..Seen::default() });
+}
+
+#[test]
 fn later_boxes_and_the_host_may_be_this_host_s_but_no_loopback() {
     for (second, host, mapped) in [
         ("198.51.100.7", "198.51.100.7", true),
