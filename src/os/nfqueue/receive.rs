@@ -71,12 +71,22 @@ struct Located {
 pub struct Batch {
     buffer: Vec<u8>,
     lengths: Vec<usize>,
+    /// For how many messages the next receive asks. Telling the kernel about a buffer costs time,
+    /// also if it stays empty.
+    asked: usize,
 }
+
+/// For how many messages a receive asks when few come.
+const FEW: usize = 8;
 
 impl Batch {
     /// Room for `packets`.
     pub fn new(packets: usize) -> Self {
-        Self { buffer: vec![0; packets.max(1) * SLOT], lengths: Vec::with_capacity(packets) }
+        Self {
+            buffer: vec![0; packets.max(1) * SLOT],
+            lengths: Vec::with_capacity(packets),
+            asked: FEW,
+        }
     }
 
     /// How many messages were received.
@@ -95,6 +105,7 @@ impl Batch {
         let mut slots: Vec<libc::iovec> = self
             .buffer
             .chunks_exact_mut(SLOT)
+            .take(self.asked)
             .map(|slot| libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: SLOT })
             .collect();
         let mut headers: Vec<libc::mmsghdr> = slots.iter_mut().map(header).collect();
@@ -113,6 +124,8 @@ impl Batch {
             return Err(io::Error::last_os_error());
         }
         self.lengths.extend(headers[..received as usize].iter().map(|h| h.msg_len as usize));
+        // There is no use in counting further than the buffer reaches: it ends the list above.
+        self.asked = (2 * self.lengths.len()).max(FEW);
         Ok(())
     }
 
@@ -176,6 +189,55 @@ impl Hook {
             3 => Self::Output,
             4 => Self::Postrouting,
             _ => Self::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    /// The octet that each received message consists of, receive by receive.
+    fn receive(batch: &mut Batch, from: &UnixDatagram) -> Vec<u8> {
+        match batch.fill(from.as_fd()) {
+            Ok(()) => {
+                let slots = batch.buffer.chunks_exact(SLOT).zip(&batch.lengths);
+                slots.flat_map(|(slot, &octets)| slot[..octets].to_vec()).collect()
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                assert!(batch.is_empty(), "nothing is left of the receive before");
+                Vec::new()
+            }
+        }
+    }
+
+    #[test]
+    fn a_burst_is_received_in_ever_larger_parts_and_in_order() {
+        let (ours, kernel_s) = UnixDatagram::pair().expect("two sockets");
+        let mut batch = Batch::new(32);
+        for burst in [1, 3, 100, 1, 0, 9, 100] {
+            let sent: Vec<u8> = (0..burst).collect();
+            let mut received = Vec::new();
+            let mut sizes = Vec::new();
+            let mut unsent = sent.chunks(1).peekable();
+            kernel_s.set_nonblocking(true).expect("an option");
+            loop {
+                // The socket itself holds only some.
+                while unsent.next_if(|octet| kernel_s.send(octet).is_ok()).is_some() {}
+                let part = receive(&mut batch, &ours);
+                if part.is_empty() {
+                    break;
+                }
+                assert!(part.len() <= 32);
+                sizes.push(part.len());
+                received.extend(part);
+            }
+            assert_eq!(received, sent, "in parts of {sizes:?}");
+            assert_eq!(burst == 100, sizes.iter().any(|&size| size > FEW), "{sizes:?}");
         }
     }
 }
