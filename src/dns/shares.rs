@@ -19,10 +19,11 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// Who asks from this address. The proxy listens at IPv6 addresses for loopback only.
-    pub fn at(addr: IpAddr) -> Self {
+    /// Who asks from `addr` at `asked`, where the proxy listens. At loopback only programs of this host
+    /// ask, from any of its addresses.
+    pub fn of(asked: IpAddr, addr: IpAddr) -> Self {
         match addr {
-            IpAddr::V4(addr) if !addr.is_loopback() => Self::Host(addr),
+            IpAddr::V4(addr) if !asked.is_loopback() && !addr.is_loopback() => Self::Host(addr),
             _ => Self::Here,
         }
     }
@@ -114,7 +115,7 @@ mod tests {
     const PLACES: usize = 64;
 
     fn host(last: u8) -> Asker {
-        Asker::at(Ipv4Addr::new(192, 168, 0, last).into())
+        Asker::of([192, 168, 0, 1].into(), Ipv4Addr::new(192, 168, 0, last).into())
     }
 
     /// As many as it gets.
@@ -124,9 +125,14 @@ mod tests {
 
     #[test]
     fn loopback_is_one_asker() {
+        let of = |asked: &str, addr: &str| {
+            Asker::of(asked.parse().expect("an address"), addr.parse().expect("an address"))
+        };
         for addr in ["127.0.0.1", "127.99.0.1", "::1"] {
-            assert_eq!(Asker::at(addr.parse().expect("an address")), Asker::Here);
+            assert_eq!(of(addr, addr), Asker::Here);
         }
+        // A resolver here with a source address of its own (unbound's `outgoing-interface`).
+        assert_eq!(of("127.0.0.1", "192.168.0.1"), Asker::Here);
         assert_ne!(host(1), host(2));
     }
 

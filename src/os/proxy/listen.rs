@@ -75,6 +75,11 @@ impl Listening {
         Ok(Self { addr, interface, sockets: Mutex::new(sockets) })
     }
 
+    /// Where.
+    pub(super) fn ip(&self) -> IpAddr {
+        self.addr.ip()
+    }
+
     /// Needs the runtime's context.
     pub(super) fn listener(&self) -> io::Result<Listener> {
         let sockets = self.sockets();

@@ -187,8 +187,8 @@ impl Place {
         let Self { listening, listener } = self;
         let mut listener = Ok(listener);
         while let Ok(Listener { udp, tcp }) = listener {
-            let udp = udp::serve(udp, Rc::clone(&answers));
-            let tcp = tcp::serve(tcp, Rc::clone(&answers), Rc::clone(&connections));
+            let udp = udp::serve(udp, listening.ip(), Rc::clone(&answers));
+            let tcp = tcp::serve(tcp, listening.ip(), Rc::clone(&answers), Rc::clone(&connections));
             listener = tokio::select! {
                 () = udp => return,
                 () = tcp => return,

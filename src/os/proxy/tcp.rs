@@ -1,6 +1,7 @@
 //! Clients that ask over TCP (RFC 7766): many questions on one connection, answered as the answers come.
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -53,7 +54,13 @@ impl Connections {
     }
 }
 
-pub(super) async fn serve(listener: TcpListener, answers: Rc<Answers>, room: Rc<Connections>) {
+/// `at`: where `listener` listens.
+pub(super) async fn serve(
+    listener: TcpListener,
+    at: IpAddr,
+    answers: Rc<Answers>,
+    room: Rc<Connections>,
+) {
     loop {
         let Ok((stream, client)) = listener.accept().await else {
             // No descriptor, or a client that has gone again.
@@ -61,7 +68,7 @@ pub(super) async fn serve(listener: TcpListener, answers: Rc<Answers>, room: Rc<
             continue;
         };
         let (answers, room) = (Rc::clone(&answers), Rc::clone(&room));
-        let asker = Asker::at(client.ip());
+        let asker = Asker::of(at, client.ip());
         spawn_local(async move {
             if let Some(_place) = room.place(asker) {
                 talk(stream, answers, asker).await;

@@ -1,5 +1,6 @@
 //! Clients that ask over UDP.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ const MAX_QUESTION: usize = 4096;
 /// After an error of the socket's own.
 const PAUSE: Duration = Duration::from_millis(10);
 
-pub(super) async fn serve(socket: UdpSocket, answers: Rc<Answers>) {
+/// `at`: where `socket` listens.
+pub(super) async fn serve(socket: UdpSocket, at: IpAddr, answers: Rc<Answers>) {
     let socket = Rc::new(socket);
     let mut buffer = vec![0; MAX_QUESTION];
     loop {
@@ -27,10 +29,10 @@ pub(super) async fn serve(socket: UdpSocket, answers: Rc<Answers>) {
         };
         let question = buffer.get(..length).unwrap_or_default().to_vec();
         let (socket, answers) = (Rc::clone(&socket), Rc::clone(&answers));
+        let asker = Asker::of(at, client.ip());
         // Bounded: beyond the cap of open questions, an answer is ready at once.
         spawn_local(async move {
-            if let Some(answer) = answers.to(question, Asker::at(client.ip()), Transport::Udp).await
-            {
+            if let Some(answer) = answers.to(question, asker, Transport::Udp).await {
                 // The client may be gone.
                 let _ = socket.send_to(&answer, client).await;
             }
