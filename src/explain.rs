@@ -108,7 +108,7 @@ pub enum Conclusion {
     LeftAlone,
     /// The NAT record is right, yet the reply has no address.
     NotMapped,
-    /// The firewall rules are not loaded and whole, so nothing leads through a tunnel.
+    /// The firewall rules are not loaded and whole, so no mapped address leads anywhere.
     NoRules,
     /// The address is of the pool, but natttd does not know it.
     Forgotten,
@@ -132,9 +132,14 @@ impl Conclusion {
     pub fn with_rules(self, rules: RulesState) -> Self {
         match (self, rules) {
             (_, RulesState::Loaded | RulesState::Unknown) => self,
-            (Self::Tunnelled | Self::Unanswered | Self::Outdated | Self::NotMapped, _) => {
-                Self::NoRules
-            }
+            (
+                Self::Tunnelled
+                | Self::Unanswered
+                | Self::Outdated
+                | Self::Direct
+                | Self::NotMapped,
+                _,
+            ) => Self::NoRules,
             _ => self,
         }
     }
@@ -201,8 +206,8 @@ pub fn conclude(asked: &Asked, known: Option<&Explanation>) -> Conclusion {
 fn of_addresses(asked: &Asked, addresses: &[Ipv4Addr], known: Option<&Explanation>) -> Conclusion {
     let Some(known) = known else { return untold(asked, addresses) };
     match known.mapping.as_ref().filter(|mapping| addresses.contains(&mapping.address)) {
-        Some(_) if known.direct => Conclusion::Direct,
         Some(mapping) if is_outdated(asked, known, mapping) => Conclusion::Outdated,
+        Some(_) if known.direct => Conclusion::Direct,
         Some(_) if is_unanswered(&known.flows) => Conclusion::Unanswered,
         Some(_) => Conclusion::Tunnelled,
         None if addresses.iter().all(|addr| known.unmapped.contains(addr)) => Conclusion::Forgotten,
@@ -386,6 +391,8 @@ mod tests {
         assert_eq!(of_mapped(&known), Conclusion::Tunnelled);
         mapping(&mut known, &["203.0.113.2:100 192.168.0.2"]);
         assert_eq!(of_mapped(&known), Conclusion::Outdated);
+        let direct = Explanation { direct: true, ..known.clone() };
+        assert_eq!(of_mapped(&direct), Conclusion::Outdated);
         mapping(&mut known, &["203.0.113.1:100 192.168.0.2", "203.0.113.2:100 192.168.0.2"]);
         assert_eq!(of_mapped(&known), Conclusion::Outdated);
         // Refused records are in no mapping, and A records may emulate what the DNS has not.
@@ -411,6 +418,7 @@ mod tests {
         for rules in [RulesState::Missing, RulesState::Stale, RulesState::Damaged] {
             assert_eq!(Conclusion::NotMapped.with_rules(rules), Conclusion::NoRules);
             assert_eq!(Conclusion::Tunnelled.with_rules(rules), Conclusion::NoRules);
+            assert_eq!(Conclusion::Direct.with_rules(rules), Conclusion::NoRules);
             assert_eq!(Conclusion::NoName.with_rules(rules), Conclusion::NoName);
         }
         assert_eq!(Conclusion::NotMapped.with_rules(RulesState::Loaded), Conclusion::NotMapped);

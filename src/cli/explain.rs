@@ -267,7 +267,7 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
              Otherwise `nattt doctor` looks for the reason"
         }
         Conclusion::NoRules => {
-            "natttd's firewall rules are not as they should be, so nothing leads through a tunnel: \
+            "natttd's firewall rules are not as they should be, so no mapped address leads anywhere: \
              `nattt status` says what to do"
         }
         Conclusion::Forgotten => {

@@ -80,13 +80,19 @@ impl TargetArgs {
         let subject = asked.subject(&name.to_string());
         let known = first.and_then(|_| known(global, subject));
         let mut notes = rules_note(global);
-        if conclude(&asked, known.as_ref().ok()) == Conclusion::AddressWins {
-            notes.push(
+        notes.extend(match conclude(&asked, known.as_ref().ok()) {
+            Conclusion::AddressWins => Some(
                 "It has an address of its own, which wins over its NAT record: other programs do not \
                  take this way"
                     .into(),
-            );
-        }
+            ),
+            Conclusion::Outdated => Some(
+                "natttd here has other paths for this name: those of an earlier NAT record, until its TTL \
+                 ends or natttd is restarted"
+                    .into(),
+            ),
+            _ => None,
+        });
         let recorded: Vec<_> =
             asked.paths().into_iter().filter_map(|(_, path)| path.ok()).collect();
         let mapped = match &known {
@@ -119,14 +125,6 @@ fn chosen(recorded: Vec<Path>, mapped: Vec<Path>, notes: &mut Vec<String>) -> Op
                     .into(),
             );
             Some(mapped)
-        }
-        (Some(recorded), Some(mapped)) if recorded != mapped => {
-            notes.push(
-                "natttd here has other paths for this name: those of an earlier NAT record, until its TTL \
-                 ends or natttd is restarted"
-                    .into(),
-            );
-            Some(recorded)
         }
         (recorded, _) => recorded,
     }
