@@ -123,7 +123,7 @@ fn outcome(path: &Path, kinds: &[Kind], mtu: [Option<u16>; 2], gateway: bool) ->
                 says,
                 checks,
                 sizes_says: sizes.map(|sizes| sizes.sentence(path)),
-                sizes_advice: sizes.map(|sizes| sizes.advice(made)).unwrap_or_default(),
+                sizes_advice: sizes.map(|sizes| sizes.advice(path, made)).unwrap_or_default(),
                 report: Some(report),
             }
         }

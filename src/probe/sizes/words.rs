@@ -24,7 +24,7 @@ impl Sizes {
 
     /// What to do about it, the most important first; nothing if all is well. `made`: the largest
     /// packets that natttd here makes, if that is known.
-    pub fn advice(&self, made: Option<u16>) -> Vec<String> {
+    pub fn advice(&self, path: &Path, made: Option<u16>) -> Vec<String> {
         let interface = self.interface.filter(|&mtu| made.is_some_and(|made| made > mtu));
         let Some(mtu) = self.mtu.or(interface) else { return Vec::new() };
         if mtu < LEAST_MTU {
@@ -32,22 +32,35 @@ impl Sizes {
                 "No `mtu` can be less than {LEAST_MTU}: the link with {mtu} octets has to be mended"
             )];
         }
-        let why = match self.is_lossy() {
-            true => "So that what is large gets through",
-            false => "To do without fragments, which cost speed and are dropped in some networks",
+        let lost_there = self.levels.iter().any(|level| level.larger == Some(Larger::Lost));
+        let why = match (lost_there, self.is_lossy()) {
+            (true, _) => "So that what is large gets through",
+            (false, true) => {
+                "If large downloads hang (else the host may just answer to no large ping)"
+            }
+            (false, false) => {
+                "To do without fragments, which cost speed and are dropped in some networks"
+            }
         };
-        let here = format!(
-            "{why}: write `mtu = {mtu}` under [client] in /etc/nattt/nattt.toml here, then `nattt reload`"
-        );
-        [here].into_iter().chain(self.on_the_box()).collect()
+        // What natttd makes may fit already: other sizes can be asked for.
+        let here = made.is_none_or(|made| made > mtu).then(|| {
+            format!(
+                "{why}: write `mtu = {mtu}` under [client] in /etc/nattt/nattt.toml here, then `nattt \
+                 reload`"
+            )
+        });
+        let there = here.is_some().then(|| self.on_the_box(path)).flatten();
+        here.into_iter().chain(there).collect()
     }
 
-    /// A box can do the same for everybody, as far as TCP goes: it lowers the MSS.
-    fn on_the_box(&self) -> Option<String> {
+    /// The last box can do the same for everybody, as far as TCP goes: it lowers the MSS. Those before
+    /// it see UDP, and lower nothing.
+    fn on_the_box(&self, path: &Path) -> Option<String> {
         let narrow =
             |level: &&Limit| matches!(level.larger, Some(Larger::Fragments | Larger::Lost));
-        let Limit { number, whole, .. } = self.levels.iter().find(narrow)?;
-        let mtu = (*whole)?.saturating_sub((LEVEL * (number - 1)) as u16);
+        let whole = self.levels.iter().filter(narrow).filter_map(|level| level.whole).min()?;
+        let number = path.hops().len();
+        let mtu = whole.saturating_sub((LEVEL * (number - 1)) as u16);
         Some(format!(
             "If it is so for others, too: `mtu = {}` under [gateway] on NAT box {number} is for the TCP \
              connections of all its clients",
