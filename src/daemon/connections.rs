@@ -51,9 +51,11 @@ impl Connections {
                 Some(kernel) => kernel,
                 none => none.insert(Conntrack::open()?),
             };
-            turned += u64::from(kernel.turn_round(connection, self.mark)?);
+            if kernel.turn_round(connection, self.mark)? {
+                self.counters.add(Counter::ConnectionsTurned);
+                turned += 1;
+            }
         }
-        self.counters.add_many(Counter::ConnectionsTurned, turned);
         Ok(turned)
     }
 }

@@ -52,14 +52,17 @@ const TCP_ESTABLISHED: u8 = 3;
 /// What the kernel itself says of a connection that it meets in the middle, as flags and mask: SACK is
 /// permitted, and unknown windows are no reason to call a segment invalid.
 const TCP_MET_IN_THE_MIDDLE: [u8; 2] = [0x0a, 0x0a];
-/// Seconds until the next packet; from then on the kernel's own, or the rules', policy counts.
+/// Of them, the latter. No SYN sets it.
+const LIBERAL: u8 = 0x08;
+/// Seconds until the next packet; from then on the kernel's own timeouts count, for the rules set theirs
+/// for new connections only.
 const TIMEOUT: u32 = 120;
 
 /// A socket for questions about single connections.
 pub struct Conntrack(Socket);
 
 impl Conntrack {
-    /// Needs CAP_NET_ADMIN for more than questions.
+    /// Needs CAP_NET_ADMIN.
     pub fn open() -> io::Result<Self> {
         Socket::asking(Bus::Netfilter).map(Self)
     }
@@ -68,25 +71,43 @@ impl Conntrack {
     /// as well, so that the rules know it. Says whether it did.
     ///
     /// It opens nothing: both directions of exactly these endpoints pass already, because the firewall has
-    /// let the first packet through.
+    /// let the first packet through. A connection that the far side opened itself between the same endpoints
+    /// is left alone.
     pub fn turn_round(&self, connection: Connection, mark: u32) -> io::Result<bool> {
         let Connection { protocol, from, to } = connection;
         let wrong = tuple(protocol, to, from);
-        let found = match request(CT_GET, 0).attribute(ORIG, &wrong).ask(&self.0) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(false),
-            found => found?,
-        };
-        let Some(found) = found.iter().find_map(|body| Found::read(body)) else {
-            return Ok(false);
-        };
-        if found.from != to.addr || from.addr == to.addr {
+        let Some(found) = self.find(&wrong)? else { return Ok(false) };
+        // What the kernel saw begin with a SYN is a connection of the far side's own.
+        if found.from != to.addr || from.addr == to.addr || found.began_with_syn {
             return Ok(false);
         }
-        request(CT_DELETE, 0).attribute(ORIG, &wrong).attribute(CTA_ID, &found.id).ask(&self.0)?;
+        // If it knows ours besides, that is another one between the same ends.
+        let ours = self.find(&tuple(protocol, from, to))?;
+        if ours.is_some_and(|ours| ours.id != found.id) {
+            return Ok(false);
+        }
+        let delete = request(CT_DELETE, 0).attribute(ORIG, &wrong).attribute(CTA_ID, &found.id);
+        match delete.ask(&self.0) {
+            // It ended meanwhile, or is in hardware.
+            Err(error)
+                if [Some(libc::ENOENT), Some(libc::EBUSY)].contains(&error.raw_os_error()) =>
+            {
+                return Ok(false);
+            }
+            deleted => deleted?,
+        };
         match creation(connection, found.mark | mark).ask(&self.0) {
             // A packet came in between: the next look will do.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
             created => created.map(|_| true),
+        }
+    }
+
+    /// The connection of which this is a tuple, in either direction.
+    fn find(&self, tuple: &[u8]) -> io::Result<Option<Found>> {
+        match request(CT_GET, 0).attribute(ORIG, tuple).ask(&self.0) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            found => Ok(found?.iter().find_map(|body| Found::read(body))),
         }
     }
 }
@@ -99,6 +120,8 @@ struct Found {
     from: Ipv4Addr,
     mark: u32,
     id: [u8; 4],
+    /// TCP whose first packet was seen: the kernel does not say that it met it in the middle.
+    began_with_syn: bool,
 }
 
 impl Found {
@@ -108,7 +131,12 @@ impl Found {
         let orig = attribute(body, CTA_TUPLE_ORIG)?;
         let from = value(attribute(orig, CTA_TUPLE_IP)?, CTA_IP_V4_SRC)?;
         let mark = value(body, CTA_MARK).map_or(0, |mark| u32::from_be_bytes(*mark));
-        Some(Self { from: (*from).into(), mark, id: *value(body, CTA_ID)? })
+        let tcp =
+            attribute(body, CTA_PROTOINFO).and_then(|info| attribute(info, CTA_PROTOINFO_TCP));
+        let flags = tcp.and_then(|tcp| attribute(tcp, CTA_PROTOINFO_TCP_FLAGS_ORIGINAL));
+        let met = |flags: &[u8]| flags.first().is_some_and(|flags| flags & LIBERAL != 0);
+        let began_with_syn = flags.is_some_and(|flags| !met(flags));
+        Some(Self { from: (*from).into(), mark, id: *value(body, CTA_ID)?, began_with_syn })
     }
 }
 
@@ -195,8 +223,18 @@ mod tests {
             (CTA_MARK, &7u32.to_be_bytes()),
             (CTA_ID, &[1, 2, 3, 4]),
         ]));
-        let found = Found { from: connection().to.addr, mark: 7, id: [1, 2, 3, 4] };
-        assert_eq!(Found::read(&body), Some(found));
+        let found = |began_with_syn| {
+            let from = connection().to.addr;
+            Some(Found { from, mark: 7, id: [1, 2, 3, 4], began_with_syn })
+        };
+        assert_eq!(Found::read(&body), found(false));
+        for (flags, began_with_syn) in [([0x0a, 0], false), ([0x02, 0], true), ([0, 0], true)] {
+            let tcp = Request::attributes([(CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, &flags[..])]);
+            let info = Request::attributes([(CTA_PROTOINFO_TCP | NLA_F_NESTED, &tcp[..])]);
+            let of_tcp = [(CTA_PROTOINFO | NLA_F_NESTED, &info[..])];
+            let body = [&body[..], &Request::attributes(of_tcp)].concat();
+            assert_eq!(Found::read(&body), found(began_with_syn), "{flags:?}");
+        }
     }
 
     proptest! {

@@ -121,12 +121,8 @@ impl Lifetime {
         self.last_used() + scarce.min(timeout(state, transport))
     }
 
-    /// Whether it is a TCP connection that both sides have ended, or one of them has reset.
-    pub fn is_over(&self, transport: Transport) -> bool {
-        matches!(transport, Transport::Tcp(_)) && closing(self.state.load(Relaxed))
-    }
-
-    /// Whether one side may still send something of it. A reset may have reached one side only.
+    /// Whether one side may still send something of it. A reset may have reached one side only, or have
+    /// been refused (RFC 5961 §3.2).
     pub fn may_speak(&self, transport: Transport) -> bool {
         let state = self.state.load(Relaxed);
         !matches!(transport, Transport::Tcp(_)) || state & RESET != 0 || !closing(state)

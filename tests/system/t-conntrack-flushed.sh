@@ -16,6 +16,9 @@ marked() {
 # turned NODE: natttd there has set connections right.
 turned() { (($(counter "$1" connections_turned) > 0)); }
 
+# flow_to_b: Y has the flow of the forged packet.
+flow_to_b() { control Y flows --json | grep -q '192\.168\.0\.2:40000'; }
+
 # forgotten NODE: A1 waits for what B says after 3 s; by then NODE has forgotten the connection.
 forgotten() {
     start A1 talk "$PYTHON" "$PEERS/talk.py" b.example 7 "delay 3 $1"
@@ -33,6 +36,18 @@ nattt_client A1
 forgotten Y
 forgotten A1
 same 1 "$(grep -c 'counter connections_turned' "$(log Y natttd)")" "lines about it in Y's log"
+
+# B's own connection from an exported port to an address and port that somebody lets a tunnel packet come
+# from, whose answer is a reset: it is not taken for the reverse of the tunnel's.
+start B talk "$PYTHON" "$PEERS/talk.py" --source-port 40000 198.51.100.80 7 one 'delay 4 two' three
+wait_for 10 "B's connection to W" grep -q one "$(log B talk)"
+before=$(counter Y connections_turned)
+on R "$PYTHON" "$PEERS/forge.py" tcp 198.51.100.80:7 203.0.113.1:100 10.0.0.1:5000 192.168.0.2:40000
+wait_for 10 "the forged flow" flow_to_b
+wait "${PID[B-talk]}" || fail "B's own connection: $(cat "$(log B talk)")"
+unset "PID[B-talk]"
+matches 'three' "$(cat "$(log B talk)")" "what B heard at last"
+same "$before" "$(counter Y connections_turned)" "connections turned"
 
 client_config A
 echo 'keepalive_s = 1' >>"$RUN/A.toml"

@@ -70,7 +70,11 @@ impl<E: Environment> Client<E> {
         }
         match (boxes.first(), &self.settings.gateway) {
             (Some(&hop), _) => self.admit_box(hop).err(),
-            (None, Some(own)) => exports::admit_any(&own.exports, &self.env, path.host()).err(),
+            (None, Some(own)) => {
+                let host = path.host();
+                let exported = || exports::admit_any(&own.exports, &self.env, host);
+                self.admit_outside_pool(host).and_then(|()| exported()).err()
+            }
             (None, None) => None,
         }
     }
@@ -112,6 +116,14 @@ impl<E: Environment> Client<E> {
         self.admit_export(host, key.protocol, transport)
     }
 
+    /// What is for an address of the pool would come here again, and again.
+    fn admit_outside_pool(&self, addr: Ipv4Addr) -> Result<(), Counter> {
+        match self.mappings.pool().contains(&addr) {
+            true => Err(Counter::ClientLoop),
+            false => Ok(()),
+        }
+    }
+
     fn admit_export(
         &self,
         host: Endpoint,
@@ -119,6 +131,7 @@ impl<E: Environment> Client<E> {
         transport: Transport,
     ) -> Result<(), Counter> {
         let own = self.settings.gateway.as_ref().ok_or(Counter::ClientLoop)?;
+        self.admit_outside_pool(host.addr)?;
         exports::admit(&own.exports, &self.env, host, protocol, transport)
     }
 

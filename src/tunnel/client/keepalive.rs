@@ -43,7 +43,7 @@ impl<E: Environment> Client<E> {
             if flow.is_direct()
                 || quiet < self.settings.keepalive
                 || flow.lifetime.expires(flow.transport) <= now
-                || flow.lifetime.is_over(flow.transport)
+                || !flow.lifetime.may_speak(flow.transport)
             {
                 return;
             }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::mapping::Mappings;
 use crate::path::Hop;
 use crate::time::Time;
-use crate::wire::datagram::protocol;
+use crate::wire::datagram::{Transport, protocol};
 use crate::wire::{Endpoint, mss};
 
 use super::common::{Connection, Identifications, Quotas};
@@ -148,10 +148,13 @@ impl<E: Environment> Client<E> {
     pub fn some_connections(&self, turn: &mut usize, least: usize) -> HashSet<Connection> {
         let mut connections = HashSet::new();
         self.flows.some(turn, least, |flow| {
-            let own = flow.wire.served.is_none() && !flow.is_direct();
             let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
-            let (protocol, from, to) = (protocol::UDP, flow.outer(), flow.wire.hop);
-            own && live && connections.insert(Connection { protocol, from, to })
+            let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
+            let (known, protocol, from, to) = match flow.is_direct() {
+                true => (tracked, flow.key.protocol, flow.wire.inner, flow.wire.host),
+                false => (flow.wire.served.is_none(), protocol::UDP, flow.outer(), flow.wire.hop),
+            };
+            known && live && connections.insert(Connection { protocol, from, to })
         });
         connections
     }

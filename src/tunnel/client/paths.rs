@@ -85,6 +85,10 @@ impl<E: Environment> Client<E> {
 
     fn other_way(&self, flow: &Flow<E::Lease>, transport: Transport, now: Time) -> Option<Outset> {
         let may_serve = |path: &usize| flow.may_leave_for(*path, now);
+        // Asked for every packet of a program that only sends.
+        if !(0..flow.mapping.paths().paths().len()).any(|path| may_serve(&path)) {
+            return None;
+        }
         let others = self.ranking(&flow.mapping, &flow.key, now).into_iter().filter(may_serve);
         let mut ways =
             others.filter_map(|path| self.outset(&flow.mapping, path, &flow.key, transport).ok());

@@ -34,6 +34,10 @@ impl<E: Environment> Client<E> {
         let key = AppKey { served, protocol, application, mapped };
         let transport = Transport::of_flow(protocol);
         let boxes = self.admitted(&key, &path, transport).ok()?;
+        // Without a tunnel, an address that is this host's no more would leave as it is.
+        if boxes.is_empty() && served.is_none() && !self.env.is_own(source) {
+            return None;
+        }
         let quota = self.quota(served).ok()?;
         let lease = self.lease(&key, boxes, port)?;
         let wire = self.wire_key(&key, &path, boxes, (port, source));

@@ -200,6 +200,10 @@ fn a_connection_without_a_tunnel_outlives_natttd_with_its_port() {
         assert_eq!(x.client.restore(saved.clone(), Duration::ZERO, START), goes_on);
         assert_eq!(x.receive(answer(&sent), START).is_ok(), goes_on);
     }
+    // Its packets would leave with an address that is somebody else's by now.
+    world.own.remove(&at("192.168.0.1:0").addr);
+    let renumbered = client_with(Some(exports("192.168.0.0/24")), &world, &mappings);
+    assert!(!renumbered.restore(saved, Duration::ZERO, START));
 }
 
 #[test]
@@ -375,4 +379,31 @@ fn an_error_is_told_where_the_other_path_may_not_be_taken() {
     let outer = x.send(syn, START).expect("sent");
     let error = icmp_error(at("10.9.9.9:0"), ends(&outer).0, 3, 1, [0; 4], &outer);
     assert!(x.receive(error, START).is_ok());
+}
+
+/// Such a packet would be queued, sent on and queued again without an end.
+#[test]
+fn an_address_of_the_pool_is_no_host() {
+    let x = router_with(vec![export("192.168.0.0/24"), export("127.0.0.0/8"), export("0.0.0.0/0")]);
+    let pool = x.client.mappings().pool();
+    let path = |host: String| format!("{X}:100 {host}").parse().expect("a path");
+    let inside = path(pool.addr().to_string());
+    assert_eq!(x.client.refusal(&inside), Some(Counter::ClientLoop));
+    assert_eq!(x.client.refusal(&path("192.168.0.8".into())), None);
+}
+
+#[test]
+fn the_kernel_is_asked_about_connections_without_a_tunnel() {
+    let x = router();
+    let d = mapped(&x, DIRECT);
+    for packet in kinds(at(APP), d) {
+        let sent = x.send(packet, START).expect("sent");
+        x.receive(answer(&sent), START).expect("delivered");
+    }
+    let known = x.client.some_connections(&mut 0, 9);
+    let mut protocols: Vec<u8> = known.iter().map(|known| known.protocol).collect();
+    protocols.sort_unstable();
+    assert_eq!(protocols, [6, 17], "TCP, UDP; no ping");
+    assert!(known.iter().all(|known| known.from.addr == at("192.168.0.1:0").addr));
+    assert!(known.iter().all(|known| known.to == at("192.168.0.8:80")));
 }
