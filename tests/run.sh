@@ -50,11 +50,16 @@ vm() {
     (
         LOG=$newer.log
         vm_with linux-image-6.12-amd64 "firewalld iptables-rules docker"
+        echo complete
     ) >"$newer" 2>&1 &
     set +m
     vm_with "" "ufw fail2ban both-roles-own-hosts"
     wait $!
-    cat "$newer"
+    grep -vx complete "$newer"
+    grep -qx complete "$newer" || {
+        echo "FAILED vm-6.12 (ended early)"
+        failed=$((failed + 1))
+    }
     passed=$((passed + $(grep -c '^ok ' "$newer")))
     failed=$((failed + $(grep -c '^FAILED ' "$newer")))
     skipped=$((skipped + $(grep -c '^skipped ' "$newer")))

@@ -144,8 +144,10 @@ impl Running {
     /// not for answers to `nattt`.
     pub(super) fn change(mut self, plan: Plan) -> Result<Daemon, Error> {
         notify_reloading();
+        let (began, same_queues) = (Instant::now(), plan.config.queues == self.config.queues);
         let answered = self.stop_answering();
-        let since = Instant::now();
+        // In other queues they have waited since the rules were loaded.
+        let since = if same_queues { Instant::now() } else { began };
         if let Err(error) = answered.and(self.stop()) {
             return self.end().and(Err(error));
         }

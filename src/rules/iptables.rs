@@ -71,21 +71,40 @@ struct Tables {
 
 impl Tables {
     /// What this host itself answers to the first packet of a tunnelled connection: see
-    /// [`super::answers`]. All that leaves lo for elsewhere without a connection is such a copy.
+    /// [`super::answers`].
     fn answers(&mut self, mark: Mark) {
         let answers = "--ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED";
+        let untracked = "-m conntrack --ctstate UNTRACKED";
         let marks = format!("-j MARK --set-xmark {mark}/{mark}");
+        let unmarks = format!("-j MARK --set-xmark 0x00000000/{mark}");
         self.raw.chain("OUTPUT", Place::First);
         self.raw.declare("ANSWER");
-        self.raw.rule("OUTPUT", format!("{} {answers} -j {PREFIX}ANSWER", ct(mark)));
-        self.raw.rule("ANSWER", format!("-j MARK --set-xmark 0x00000000/{mark}"));
+        let others = format!("! -o lo {untracked} -m mark --mark {mark}/{mark}");
+        self.raw.rule("OUTPUT", format!("{others} {unmarks}"));
+        for kind in answers_of("-p tcp") {
+            self.raw.rule("OUTPUT", format!("{kind} {} {answers} -j {PREFIX}ANSWER", ct(mark)));
+        }
+        self.raw.rule("ANSWER", unmarks);
         self.raw.rule("ANSWER", format!("-m addrtype --dst-type LOCAL {marks}"));
         self.raw.rule("ANSWER", "-j TEE --gateway 127.0.0.1");
         self.raw.rule("ANSWER", "-j DROP");
 
         self.mangle.chain("OUTPUT", Place::First);
-        let copies = "-o lo -m conntrack --ctstate UNTRACKED -m addrtype ! --dst-type LOCAL";
-        self.mangle.rule("OUTPUT", format!("{copies} {marks}"));
+        for kind in answers_of("-p tcp --tcp-flags RST RST") {
+            let copy = format!("-o lo {kind} {untracked} -m addrtype --dst-type UNICAST");
+            self.mangle.rule("OUTPUT", format!("{copy} {marks}"));
+        }
+    }
+
+    /// Before others' rules that set the whole mark. Copies have no connection, so there is no NAT to wait
+    /// for.
+    fn copies(&mut self, matches: &str, config: &Config) {
+        if !self.mangle.declares("COPIES") {
+            self.mangle.declare("COPIES");
+            self.mangle.jumps.push(format!("-I POSTROUTING -j {PREFIX}COPIES"));
+        }
+        let copies = copies(config.mark, config.queues);
+        self.mangle.rule("COPIES", format!("{matches} {copies}"));
     }
 
     fn client(&mut self, config: &Config, client: &Client) {
@@ -161,8 +180,7 @@ impl Tables {
             let related =
                 format!("-o {interface} -p icmp {marked} --ctstate RELATED --ctdir REPLY");
             self.mangle.rule("POSTROUTING", format!("{related} {}", errors(config.queues)));
-            let copies = copies(config.mark, config.queues);
-            self.mangle.rule("POSTROUTING", format!("-o {interface} {copies}"));
+            self.copies(&format!("-o {interface}"), config);
         }
     }
 
@@ -174,8 +192,7 @@ impl Tables {
         // Those of this host's own programs arrive here, over lo too.
         let replies = format!("! -o lo {} --ctdir REPLY", ct(config.mark));
         self.mangle.queue("POSTROUTING", replies, config.queues, ClientPort::Destination);
-        let copies = copies(config.mark, config.queues);
-        self.mangle.rule("POSTROUTING", format!("! -o lo {copies}"));
+        self.copies("! -o lo", config);
         let served = config.client.iter().flat_map(|client| &client.serve);
         for client in gateway.arrivals().chain(served) {
             for error in ICMP_ERRORS {
@@ -353,6 +370,12 @@ fn ct(mark: Mark) -> String {
 fn quotes_tunnel(port: u16) -> String {
     let icmp = "0>>22&0x3C@";
     format!("-m u32 --u32 \"{icmp}8>>24=0x45&&{icmp}16>>16&0xFF=17&&{icmp}28>>16={port}\"")
+}
+
+/// What may be an answer of this host itself: of TCP's segments `resets`, and ICMP errors.
+fn answers_of(resets: &str) -> impl Iterator<Item = String> {
+    let errors = ICMP_ERRORS.iter().map(|error| format!("-p icmp --icmp-type {error}"));
+    std::iter::once(resets.to_owned()).chain(errors)
 }
 
 /// Queues the copies of what this host itself answers.

@@ -52,7 +52,8 @@ const HEADER: &str = "\
 ";
 
 /// ICMP errors that may be passed on. What they quote begins 64 bits behind the ICMP header's start.
-const ICMP_ERRORS: &str = "icmp type { destination-unreachable, time-exceeded, parameter-problem }";
+pub(super) const ICMP_ERRORS: &str =
+    "icmp type { destination-unreachable, time-exceeded, parameter-problem }";
 
 fn table_head(fingerprint: &str) -> String {
     format!(
@@ -193,12 +194,17 @@ fn served_replies(config: &Config, client: &Client) -> String {
     let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     format!(
         "
+	# What this host itself answers to a first packet: before others' rules that set the whole mark.
+	chain client_copies {{
+		type filter hook postrouting priority mangle - 10; policy accept;
+		oifname {serve} ct state untracked {packet_has} counter queue to {errors}
+	}}
+
 	# After NAT, when they have the served host's address again.
 	chain client_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		oifname {serve} meta l4proto udp {has_mark} ct direction reply counter {queue}
 		oifname {serve} meta l4proto icmp ct state related {has_mark} ct direction reply counter queue flags bypass to {errors}
-		oifname {serve} ct state untracked {packet_has} counter queue to {errors}
 	}}
 "
     )
@@ -326,16 +332,21 @@ fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     format!(
         "
+	# What this host itself answers to a first packet, to be encapsulated: before others' rules that set
+	# the whole mark. It has no connection, so there is no NAT to wait for.
+	chain gateway_copies {{
+		type filter hook postrouting priority mangle - 10; policy accept;
+		oifname != \"lo\" ct state untracked {packet_has} counter queue to {errors}
+	}}
+
 	# After the user's chains and NAT: replies to decapsulated packets, to be encapsulated. The
 	# client role's connections of this host never match: their replies arrive here, over lo too. Those of
 	# served hosts do.
-	# The same, if this host itself answers a first packet.
 	# Errors of which conntrack knows no connection: natttd sees whether they are about a packet that came
 	# through a tunnel. Others pass, also without natttd.
 	chain gateway_postrouting {{
 		type filter hook postrouting priority srcnat + 200; policy accept;
 		oifname != \"lo\" {has_mark} ct direction reply counter {queue}
-		oifname != \"lo\" ct state untracked {packet_has} counter queue to {errors}
 		oifname {arrivals} {ICMP_ERRORS} ct state invalid,untracked counter queue flags bypass to {errors}
 	}}
 "

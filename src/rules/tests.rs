@@ -145,6 +145,7 @@ fn answers_to_first_packets_are_copied_and_queued() {
     let serving = "[client]\npool = \"198.18.0.0/15\"\nserve = [\"lan\"]";
     let (packet, ct) =
         ("meta mark & 0x04000000 != 0x00000000", "ct mark & 0x04000000 != 0x00000000");
+    let answer = format!("{ct} ct state related ct direction reply ct status & confirmed == 0");
     let queued = format!("ct state untracked {packet} counter queue to 26800");
     let marked = "-m mark --mark 0x04000000/0x04000000 -m conntrack --ctstate UNTRACKED -j NFQUEUE --queue-num 26800";
     for (text, leaving) in [
@@ -159,23 +160,29 @@ fn answers_to_first_packets_are_copied_and_queued() {
             &[
                 "delete table ip nattt",
                 &format!(
-                    "{ct} ct state related ct direction reply ct status & confirmed == 0 counter jump answer"
+                    "oifname != \"lo\" ct state untracked {packet} meta mark set meta mark & 0xfbffffff"
+                ),
+                &format!("{answer} meta l4proto tcp counter jump answer"),
+                &format!(
+                    "{answer} icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} counter jump answer"
                 ),
                 "meta mark set meta mark & 0xfbffffff",
                 "fib daddr type local meta mark set meta mark | 0x04000000",
                 "dup to 127.0.0.1",
-                "oifname \"lo\" ct state untracked fib daddr type != local counter meta mark set meta mark | 0x04000000",
+                "oifname \"lo\" ct state untracked fib daddr type unicast tcp flags & rst == rst counter meta mark set meta mark | 0x04000000",
             ],
         );
         assert_lines(
             &iptables,
             &[
-                "-A NATTT-OUTPUT -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED -j NATTT-ANSWER",
+                "-A NATTT-OUTPUT ! -o lo -m conntrack --ctstate UNTRACKED -m mark --mark 0x04000000/0x04000000 -j MARK --set-xmark 0x00000000/0x04000000",
+                "-A NATTT-OUTPUT -p tcp -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED -j NATTT-ANSWER",
+                "-A NATTT-OUTPUT -p icmp --icmp-type time-exceeded -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctstate RELATED --ctdir REPLY ! --ctstatus CONFIRMED -j NATTT-ANSWER",
                 "-A NATTT-ANSWER -j MARK --set-xmark 0x00000000/0x04000000",
                 "-A NATTT-ANSWER -m addrtype --dst-type LOCAL -j MARK --set-xmark 0x04000000/0x04000000",
                 "-A NATTT-ANSWER -j TEE --gateway 127.0.0.1",
                 "-A NATTT-ANSWER -j DROP",
-                "-A NATTT-OUTPUT -o lo -m conntrack --ctstate UNTRACKED -m addrtype ! --dst-type LOCAL -j MARK --set-xmark 0x04000000/0x04000000",
+                "-A NATTT-OUTPUT -o lo -p tcp --tcp-flags RST RST -m conntrack --ctstate UNTRACKED -m addrtype --dst-type UNICAST -j MARK --set-xmark 0x04000000/0x04000000",
             ],
         );
         if config.client.is_some() {
@@ -184,7 +191,8 @@ fn answers_to_first_packets_are_copied_and_queued() {
         }
         if let Some((nft_out, iptables_out)) = leaving {
             assert_lines(&nft, &[&format!("{nft_out} {queued}")]);
-            assert_lines(&iptables, &[&format!("-A NATTT-POSTROUTING {iptables_out} {marked}")]);
+            assert_lines(&iptables, &[&format!("-A NATTT-COPIES {iptables_out} {marked}")]);
+            assert_lines(&iptables, &["-I POSTROUTING -j NATTT-COPIES"]);
         }
         let places = 1 + usize::from(text == serving);
         assert_eq!(nft.matches(&queued).count(), places, "{nft}");

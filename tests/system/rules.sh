@@ -202,13 +202,13 @@ if [ "$flavour" = nft ]; then
   unmapped=(client_unmapped admin-prohibited)
   arrivals=(gateway_prerouting queue)       replies=(gateway_postrouting queue)
   back_out=(gateway_forward drop)           own=(gateway_input drop)
-  copies=(gateway_postrouting 'ct state untracked')
+  copies=(gateway_copies 'ct state untracked')
 else
   to_pool=(NATTT-OUTPUT '-d 127' NFQUEUE)   from_pool=(NATTT-OUTPUT '-s 127' DROP)
   unmapped=(NATTT-OUTPUT admin-prohibited)
   arrivals=(NATTT-PREROUTING NFQUEUE)       replies=(NATTT-POSTROUTING NFQUEUE)
   back_out=(NATTT-FORWARD DROP)             own=(NATTT-INPUT DROP)
-  copies=(NATTT-POSTROUTING '-m mark' NFQUEUE)
+  copies=(NATTT-COPIES '-m mark' NFQUEUE)
 fi
 as=(--flavour "${flavour%-legacy}")
 if [ "$flavour" = iptables-legacy ]; then

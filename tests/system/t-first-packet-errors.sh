@@ -74,6 +74,28 @@ done
 on Y nft delete table ip refuse
 same "This is B." "$(fetch A b.example/)" "the page, when nothing forbids it"
 
+# Other rules of Y's user, older than ours: one that sets the whole mark of what leaves, and a mirror of what
+# arrives.
+on Y iptables -w -t mangle -A POSTROUTING -o wan -j MARK --set-mark 0x10
+rules Y apply
+on Y nft insert rule ip site output oifname lan accept
+on Y nft -f - <<'NFT'
+table ip mirror {
+    chain prerouting {
+        type filter hook prerouting priority -290
+        iifname wan tcp dport 80 dup to 192.168.0.3 device lan
+    }
+}
+NFT
+capture C eth0 'tcp dst port 80'
+refuse Y forward "$ours meta l4proto tcp reject with tcp reset; $ours reject"
+tcp_fails ECONNREFUSED A b.example 80
+udp_fails ECONNREFUSED A b.example 7
+wait_for 10 "the mirrored packet at C" seen C eth0 '198\.51\.100\.10\.[0-9]+ > 192\.168\.0\.2\.80'
+on Y nft delete table ip refuse
+on Y iptables -w -t mangle -D POSTROUTING -o wan -j MARK --set-mark 0x10
+on Y nft delete table ip mirror
+
 # Y's INPUT chain, about a service of Y's own.
 refuse Y input "$ours tcp dport 80 reject with tcp reset; $ours reject with icmp type admin-prohibited"
 tcp_fails ECONNREFUSED A gateway.example 80
