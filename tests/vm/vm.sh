@@ -22,7 +22,7 @@ VM_DIR=${VM_DIR:-/var/tmp/nattt-vm${VM_KERNEL:+-$VM_KERNEL}}
 MODULES="nf_tables nft_queue nfnetlink_queue nft_ct nft_masq nft_nat nft_redir nft_fib_inet
  nft_chain_nat nft_reject_inet nft_numgen nft_hash nft_limit nft_log nft_compat nf_conntrack_netlink
  nfnetlink_cttimeout veth tun bridge dummy
- ip_tables xt_tcpudp xt_NFQUEUE xt_u32 xt_mark xt_connmark xt_conntrack xt_addrtype ipt_REJECT"
+ nft_dup_ipv4 ip_tables xt_tcpudp xt_TEE xt_NFQUEUE xt_u32 xt_mark xt_connmark xt_conntrack xt_addrtype ipt_REJECT"
 # Parts of nf_tables itself in later kernels.
 PARTS="nft_objref"
 ROOT_MODULES="virtio_pci 9pnet_virtio 9p overlay crc32c_generic"
