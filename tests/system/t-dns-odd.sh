@@ -34,11 +34,12 @@ said() { grep -q "$1" "$(log A natttd)"; }
 said "the saved flows: the file is damaged, or another version" || fail "nothing about the flows"
 said "version 9.*moved to .*mappings.json.aside" || fail "nothing about the mapping table"
 
-# flows COUNT: so many at once.
+# flows COUNT: so many at once, no two from the same port.
 flows() {
     on A "$PYTHON" -c 'import socket, sys
-for _ in range(int(sys.argv[1])):
-    socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("b.example", 7))' "$1"
+sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(int(sys.argv[1]))]
+for each in sockets:
+    each.sendto(b"x", ("b.example", 7))' "$1"
 }
 
 # A save of the mapping table that fails may leave a page to the flows: there are more than fit into that.
