@@ -14,7 +14,8 @@
 //! | prerouting, mangle (`serve`) | M moves from the packet to its connection |
 //! | input, filter - 1 (routed pool) | to the pool, from the network: reject |
 //! | forward, security + 10 (`serve`; iptables: end of security) | DNS replies: to the DNS queue |
-//! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them, copies: to the data queues |
+//! | postrouting, srcnat + 200 (`serve`; iptables: end of mangle) | replies on M's UDP connections, ICMP errors about them: to the data queues |
+//! | postrouting, mangle - 10 (`serve`; iptables: before others in mangle) | copies of such answers: to the data queues |
 //! | input, security + 10 (iptables: end of security) | replies on M's UDP connections (with the gateway role: also TCP and ping, which have no tunnel to hosts right behind), ICMP errors about them, copies: to the data queues; DNS replies: to the DNS queue |
 //!
 //! | hook and priority | gateway role |
@@ -26,7 +27,8 @@
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
 //! | postrouting, srcnat - 1 (only with `hairpin` or `serve`) | marked: this host's address as the source |
 //! | output, raw and mangle | what this host itself answers to a first packet: copied, the copies get M |
-//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, copies, ICMP errors without a connection: to the data queues |
+//! | postrouting, srcnat + 200 (iptables: end of mangle) | replies on M's connections, ICMP errors without a connection: to the data queues |
+//! | postrouting, mangle - 10 (iptables: before others in mangle) | copies of such answers: to the data queues |
 //!
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
 //! anything else would let a listener on this host answer for the remote one; for the gateway,

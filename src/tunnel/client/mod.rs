@@ -143,8 +143,8 @@ impl<E: Environment> Client<E> {
         removed
     }
 
-    /// The outer connections of at least `least` flows of this host that were answered, in turns; see
-    /// `FlowTable::some`. Those of served hosts are not this host's.
+    /// What the kernel tracks of at least `least` flows that were answered, in turns (see `FlowTable::some`):
+    /// the outer connections of this host's, and those without a tunnel. Served hosts' outer ones are theirs.
     pub fn some_connections(&self, turn: &mut usize, least: usize) -> HashSet<Connection> {
         let mut connections = HashSet::new();
         self.flows.some(turn, least, |flow| {
