@@ -26,13 +26,7 @@ talk() { on A "$PYTHON" "$PEERS/dns_tcp.py" 127.0.0.1 5300 "$@"; }
 questions() { grep -c "^$1 $2" "$(log N upstream)" || true; }
 
 node A N
-ip -n "$PREFIX-A" link add eth0 type veth peer name eth0 netns "$PREFIX-N"
-ip -n "$PREFIX-A" address add 198.51.100.10/24 dev eth0
-ip -n "$PREFIX-N" address add 198.51.100.53/24 dev eth0
-for name in A N; do ip -n "$PREFIX-$name" link set eth0 up; done
-ip -n "$PREFIX-A" route add default via 198.51.100.53
-start N upstream "$PYTHON" "$PEERS/upstream.py" 198.51.100.53 5310
-wait_for 20 "the server" grep -q ready "$(log N upstream)"
+upstream_of_a
 
 proxy 'listen = ["127.0.0.1:5300"]' 'upstream = ["198.51.100.53:5310"]'
 same 1.1.1.1 "$(short some.test)" "a plain answer"

@@ -10,13 +10,7 @@ node A N H1 H2
 hub A lan 192.168.0.1/24
 plug H1 eth0 192.168.0.2/24 A lan
 plug H2 eth0 192.168.0.3/24 A lan
-ip -n "$PREFIX-A" link add eth0 type veth peer name eth0 netns "$PREFIX-N"
-ip -n "$PREFIX-A" address add 198.51.100.10/24 dev eth0
-ip -n "$PREFIX-N" address add 198.51.100.53/24 dev eth0
-for name in A N; do ip -n "$PREFIX-$name" link set eth0 up; done
-ip -n "$PREFIX-A" route add default via 198.51.100.53
-start N upstream "$PYTHON" "$PEERS/upstream.py" 198.51.100.53 5310
-wait_for 20 "the server" grep -q ready "$(log N upstream)"
+upstream_of_a
 client_config A
 printf '%s\n' 'pool = "198.18.0.0/15"' 'serve = ["lan"]' 'listen = ["127.0.0.1", "192.168.0.1"]' \
     'upstream = ["198.51.100.53:5310"]' >>"$RUN/A.toml"

@@ -171,3 +171,16 @@ serve() {
         wait_for 20 "the server on $name" grep -q ready "$(log "$name" server)"
     done
 }
+
+# upstream_of_a: A at 198.51.100.10 and, at the other end of its cable, N with a server whose names say how it
+# behaves (peers/upstream.py).
+upstream_of_a() {
+    ip -n "$PREFIX-A" link add eth0 type veth peer name eth0 netns "$PREFIX-N"
+    ip -n "$PREFIX-A" address add 198.51.100.10/24 dev eth0
+    ip -n "$PREFIX-N" address add 198.51.100.53/24 dev eth0
+    local name
+    for name in A N; do ip -n "$PREFIX-$name" link set eth0 up; done
+    ip -n "$PREFIX-A" route add default via 198.51.100.53
+    start N upstream "$PYTHON" "$PEERS/upstream.py" 198.51.100.53 5310
+    wait_for 20 "the server" grep -q ready "$(log N upstream)"
+}
