@@ -44,8 +44,9 @@ counters! {
     GatewayErrorPassed "gateway_error_passed" "ICMP errors leaving this host that are about no tunnelled packet; passed on as they came."
     KeepalivesSent "keepalives_sent" "One-octet datagrams sent so that NAT boxes on the way keep a live flow's mapping."
     KeepalivesReceived "keepalives_received" "Keepalive datagrams taken by the gateway; they carry nothing and end there."
+    PathsMeasured "paths_measured" "Measurements of what a path carries that have ended (measure_mtu); each begins when a flow is answered on a path that was not measured lately."
     // Of these, some.
-    ClientFragmented "client_fragmented" "Of the packets sent through a tunnel, those that forbid fragments (DF) and were larger than their route's MTU with the tunnel's headers: they left in fragments of the outer packet, which some NATs drop."
+    ClientFragmented "client_fragmented" "Of the packets sent through a tunnel, those that forbid fragments (DF) and were larger with the tunnel's headers than their route's MTU, or than what is known to get through: they travelled in fragments of the outer packet, which some NATs drop."
     GatewayFragmented "gateway_fragmented" "Of the replies sent back through a tunnel, those that forbid fragments (DF) and were larger than their route's MTU with the tunnel's header: they left in fragments of the outer packet, which some NATs drop."
     // Packets refused: the application learns it at once.
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."

@@ -319,7 +319,9 @@ mod tests {
             judgements: vec![Judgement {
                 refused: refused.map(str::to_owned),
                 mtu: 1472,
+                link_mtu: 1472,
                 outer: None,
+                path: None,
             }],
             mapping: mapped.then_some(mapping),
             unmapped: if mapped { Vec::new() } else { vec![MAPPED] },
@@ -401,7 +403,9 @@ mod tests {
         known.judgements.push(Judgement {
             refused: Some("private".into()),
             mtu: 1472,
+            link_mtu: 1472,
             outer: None,
+            path: None,
         });
         mapping(&mut known, &["203.0.113.1:100 192.168.0.2"]);
         let address = records(vec![Data::Address(MAPPED)]);

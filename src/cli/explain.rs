@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::table::escape;
 use super::{Done, FAILED, Failure, Global, NO_DAEMON, flows, mappings, units};
 use crate::control::{
-    Explanation, Judgement, LastDrop, Reply, Request, RulesState, Subject, pretty,
+    Explanation, Judgement, LastDrop, Measurement, PathMtu, Reply, Request, RulesState, Subject,
+    pretty,
 };
 use crate::dns::Name;
 use crate::explain::{Answer, Asked, Conclusion, Data, Part, Record, conclude, hex};
@@ -190,19 +191,32 @@ fn levels(path: &Path, judgement: Option<&Judgement>) -> String {
         let _ = writeln!(text, "  NAT box {level}   {}, UDP port {}", hop.addr, hop.port);
     }
     let _ = writeln!(text, "  host        {}", path.host());
-    if let Some(Judgement { refused, mtu, outer }) = judgement {
-        let route = || format!("route to {}", path.first().addr);
-        let _ = match (refused, outer) {
-            (Some(why), _) => writeln!(text, "  REFUSED     {}", escape(why)),
-            (None, None) => writeln!(text, "  MTU         {mtu} octets"),
-            (None, Some(outer)) => writeln!(
-                text,
-                "  MTU         {mtu} octets; with the tunnel's headers {}",
-                outer.explained(&route())
-            ),
+    if let Some(judgement) = judgement {
+        let _ = match &judgement.refused {
+            Some(why) => writeln!(text, "  REFUSED     {}", escape(why)),
+            None => writeln!(text, "  MTU         {}", mtu(path, judgement)),
         };
     }
     text
+}
+
+/// What an application can send, and why.
+fn mtu(path: &Path, Judgement { mtu, outer, path: known, .. }: &Judgement) -> String {
+    let Some(outer) = outer else { return format!("{mtu} octets") };
+    let link = outer.explained(&format!("route to {}", path.first().addr));
+    let text = format!("{mtu} octets; with the tunnel's headers ");
+    let Some(PathMtu { tcp, measured }) = known else { return text + &link };
+    let Some(Measurement { octets, ago_s }) = measured else {
+        return format!("{text}{link}. Not measured yet: TCP counts on {tcp}");
+    };
+    let ago = units::duration(*ago_s);
+    match *octets < outer.octets {
+        true => format!(
+            "{text}{octets} octets, what gets through whole, as measured {ago} ago; the first link \
+             takes {link}"
+        ),
+        false => format!("{text}{link}. That gets through whole, as measured {ago} ago"),
+    }
 }
 
 /// What the daemon knows.
@@ -310,7 +324,13 @@ mod tests {
             left_alone: false,
             emulated_by: Vec::new(),
             direct: false,
-            judgements: vec![Judgement { refused: None, mtu: 1364, outer: Some(OUTER) }],
+            judgements: vec![Judgement {
+                refused: None,
+                mtu: 1364,
+                link_mtu: 1364,
+                outer: Some(OUTER),
+                path: None,
+            }],
             mapping: Some(mapping),
             unmapped: Vec::new(),
             flows: Vec::new(),

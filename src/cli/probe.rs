@@ -7,13 +7,13 @@ use clap::Args;
 use serde::Serialize;
 
 use super::table::{Align, Table, escape};
-use super::target::{Target, TargetArgs, mtu_here};
+use super::target::{Target, TargetArgs, made_here};
 use super::{Done, FAILED, Failure, Global};
 use crate::control::pretty;
 use crate::os::probe::{Socket, random};
 use crate::path::Path;
 use crate::probe::{
-    self, BoxState, Conclusion, HostState, Kind, KindReport, Level, MAX_KINDS, Survey, Tunnel,
+    self, BoxState, Conclusion, HostState, Kind, KindReport, Level, MAX_KINDS, Made, Survey, Tunnel,
 };
 
 /// What natttd takes for the MTU of every way.
@@ -93,7 +93,7 @@ pub(super) fn run(args: &ProbeArgs, global: &Global, show: Show) -> Result<Done,
         return Err(Failure { status: super::USAGE, message });
     }
     let Target { name, paths, gateway, notes } = args.target.find(global)?;
-    let one = |path| outcome(path, &kinds, [args.mtu, mtu_here(global, path)], gateway);
+    let one = |path| outcome(path, &kinds, (args.mtu, made_here(global, path)), gateway);
     let outcomes: Vec<_> = paths.iter().map(one).collect();
     let reached = outcomes.iter().any(Outcome::reached);
     let report = Report { target: name, reached, paths: outcomes, notes };
@@ -101,14 +101,19 @@ pub(super) fn run(args: &ProbeArgs, global: &Global, show: Show) -> Result<Done,
     Ok(Done { text, status: if reached { 0 } else { FAILED } })
 }
 
-/// `mtu`: what is asked for, and what natttd here makes.
-fn outcome(path: &Path, kinds: &[Kind], mtu: [Option<u16>; 2], gateway: bool) -> Outcome {
-    let [asked, made] = mtu;
+/// `asked`: the size to try; or else what natttd here makes.
+fn outcome(
+    path: &Path,
+    kinds: &[Kind],
+    (asked, made): (Option<u16>, Option<Made>),
+    gateway: bool,
+) -> Outcome {
     let from = Socket::open(path.first()).map(|socket| (socket.here().addr, socket));
     let done = from.and_then(|(from, socket)| {
         let [secret, tag] = [random() as u16, random() as u16];
         let tunnel = Tunnel::new(path.clone(), socket.here(), secret);
-        let mut survey = Survey::new(tunnel, kinds, asked.or(made).unwrap_or(MTU), tag);
+        let mtu = asked.or(made.map(|made| made.octets)).unwrap_or(MTU);
+        let mut survey = Survey::new(tunnel, kinds, mtu, tag);
         socket.run(&mut survey)?;
         Ok((from, survey.report()))
     });

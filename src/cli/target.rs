@@ -13,7 +13,7 @@ use crate::explain::{Asked, Conclusion, conclude};
 use crate::os::control::AskError;
 use crate::os::{network, question};
 use crate::path::{Hop, MAX_HOPS, NAT_RR_TYPE, Path, PathSet};
-use crate::probe::with_headers;
+use crate::probe::{Made, with_headers};
 
 /// More paths of one name are left out.
 const MAX_PATHS: usize = 8;
@@ -130,12 +130,15 @@ fn chosen(recorded: Vec<Path>, mapped: Vec<Path>, notes: &mut Vec<String>) -> Op
     }
 }
 
-/// The largest tunnel packets that natttd here makes on a path, octets with all headers.
-pub(super) fn mtu_here(global: &Global, path: &Path) -> Option<u16> {
+/// What natttd here makes on a path.
+pub(super) fn made_here(global: &Global, path: &Path) -> Option<Made> {
     let record = NatRecord { owner: ".".into(), path: path.to_string() };
     let subject = Subject { name: ".".into(), records: vec![record], ..Subject::default() };
     let known = known(global, subject).ok()?;
-    known.judgements.first().map(|judgement| with_headers(path, judgement.mtu))
+    known.judgements.first().map(|judgement| Made {
+        octets: with_headers(path, judgement.link_mtu),
+        measures: judgement.path.is_some(),
+    })
 }
 
 fn rules_note(global: &Global) -> Vec<String> {

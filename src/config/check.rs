@@ -66,6 +66,7 @@ impl Source<'_> {
             lookup_patience: self.millis(raw.lookup_patience_ms, 50..=4000, 1000)?,
             private_zones: self.each(raw.private_zones, zone)?,
             mtu: self.int(raw.mtu, MTU, 1500)?,
+            measure_mtu: raw.measure_mtu.unwrap_or(true),
             max_flows: self.int(raw.max_flows, 1..=4_194_304, 65_536)?,
             max_flows_per_host: self.int(raw.max_flows_per_host, 1..=4_194_304, 4096)?,
             max_ports: self.int(raw.max_ports, 1..=60_000, 16_384)?,

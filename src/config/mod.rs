@@ -69,6 +69,8 @@ pub struct Client {
     pub private_zones: Vec<String>,
     /// Largest outer packet, octets.
     pub mtu: u16,
+    /// Whether natttd measures what whole paths carry.
+    pub measure_mtu: bool,
     /// Most flows at one time.
     pub max_flows: usize,
     /// Most flows at one time of one served host.

@@ -36,6 +36,7 @@ pub(super) struct Client {
     pub(super) lookup_patience_ms: Int,
     pub(super) private_zones: Texts,
     pub(super) mtu: Int,
+    pub(super) measure_mtu: Option<bool>,
     pub(super) max_flows: Int,
     pub(super) max_flows_per_host: Int,
     pub(super) max_ports: Int,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Mapping, Mtu};
+use super::{Flow, Mapping, Mtu, PathMtu};
 
 /// What is asked about one name. The records and addresses are what the DNS says now; without any,
 /// the daemon tells what it knows by itself.
@@ -61,11 +61,17 @@ pub struct Explanation {
 pub struct Judgement {
     /// Why it is not used, if it is not.
     pub refused: Option<String>,
-    /// The largest packet that an application can send on this path, octets.
+    /// The largest packet that an application can send on this path, octets, as far as that is known.
     pub mtu: u16,
-    /// With the tunnel's headers; absent where there is no tunnel.
+    /// The same as far as the first link goes.
+    #[serde(default)]
+    pub link_mtu: u16,
+    /// With the tunnel's headers, of the first link; absent where there is no tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outer: Option<Mtu>,
+    /// What is known of the links behind it; absent where that is not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathMtu>,
 }
 
 /// A packet that was not passed on.

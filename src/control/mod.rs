@@ -22,7 +22,7 @@ pub use explanation::{Explanation, Judgement, LastDrop, NatRecord, Subject};
 pub use flow::{Ends, Flow, Leg, Traffic};
 pub use line::{LineError, MAX_REQUEST_OCTETS, VERSION, decode, encode, pretty};
 pub use mapping::{Mapping, MappingState};
-pub use mtu::{Fragmented, Mtu, Sizes};
+pub use mtu::{Fragmented, Measurement, Mtu, PathMtu, Sizes};
 pub use status::{Queue, Reload, ReloadState, Role, RulesState, RulesStatus, Status, Usage};
 pub use watcher::{INTERVAL_MS, Look, MAX_FLOWS, MAX_MAPPINGS, Watcher};
 

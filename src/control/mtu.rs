@@ -15,6 +15,25 @@ pub struct Mtu {
     pub route: Option<u16>,
 }
 
+/// What is known of the links behind the first, octets with the tunnel's headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathMtu {
+    /// What TCP counts on.
+    pub tcp: u16,
+    /// The last measurement; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<Measurement>,
+}
+
+/// What gets through whole, in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Octets.
+    pub octets: u16,
+    /// How long ago that was found, seconds.
+    pub ago_s: u64,
+}
+
 /// What a role makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizes {

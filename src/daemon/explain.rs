@@ -3,14 +3,17 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::config::Client;
-use crate::control::{Explanation, Judgement, LastDrop, Mapping, NatRecord, Reply, Subject};
+use crate::config;
+use crate::control::{
+    Explanation, Judgement, LastDrop, Mapping, Measurement, NatRecord, PathMtu, Reply, Subject,
+};
 use crate::counters::Counter;
 use crate::dns::{Name, acceptable};
 use crate::mapping::{self, Mappings};
+use crate::os::network::Network;
 use crate::path::{Hop, Path};
 use crate::time::Time;
-use crate::tunnel::Routes;
+use crate::tunnel::{Client, Routes};
 use crate::wire::outer::LEVEL;
 
 use super::dns;
@@ -58,7 +61,7 @@ pub(super) fn explain(report: &Report, subject: &Subject) -> Reply {
     }))
 }
 
-fn emulated_by(client: &Client, name: &Name) -> Vec<String> {
+fn emulated_by(client: &config::Client, name: &Name) -> Vec<String> {
     let names = dns::settings(client).policy.emulations.names(name);
     names.map_or_else(Vec::new, |names| {
         let boxes = names.boxes.iter().map(|(name, _)| name);
@@ -78,7 +81,11 @@ fn error(message: impl Into<String>) -> Reply {
 }
 
 /// The same judgement that a reply's record gets.
-fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Judgement, String> {
+fn judgement(
+    report: &Report,
+    client: &config::Client,
+    record: &NatRecord,
+) -> Result<Judgement, String> {
     let wrong = |text: &str, error: String| format!("`{}`: {error}", text.escape_debug());
     let path: Path = record.path.parse().map_err(|e| wrong(&record.path, format!("{e}")))?;
     let owner: Name = record.owner.parse().map_err(|e| wrong(&record.owner, format!("{e}")))?;
@@ -92,8 +99,21 @@ fn judgement(report: &Report, client: &Client, record: &NatRecord) -> Result<Jud
     let levels = (boxes.len() * LEVEL) as u16;
     let route = |next: &Hop| report.network.route(next.addr).map(|route| route.mtu);
     let outer = boxes.first().map(|next| mtu(client.mtu, route(next)));
-    let octets = outer.map_or(client.mtu, |outer| outer.octets).saturating_sub(levels);
-    Ok(Judgement { refused, mtu: octets, outer })
+    let link = outer.map_or(client.mtu, |outer| outer.octets);
+    let path =
+        outer.zip(role).and_then(|(outer, role)| path_mtu(report, role, boxes, outer.octets));
+    let measured = path.and_then(|path| path.measured).map_or(link, |known| known.octets.min(link));
+    let [mtu, link_mtu] = [measured, link].map(|octets| octets.saturating_sub(levels));
+    Ok(Judgement { refused, mtu, link_mtu, outer, path })
+}
+
+/// What is known of the links behind the first, which takes `most` octets.
+fn path_mtu(report: &Report, role: &Client<Network>, boxes: &[Hop], most: u16) -> Option<PathMtu> {
+    let known = role.measured(boxes);
+    let ago_s = |at| report.clock.now().since(at).as_secs();
+    let measured = known.map(|known| Measurement { octets: known.octets, ago_s: ago_s(known.at) });
+    let tcp = role.tcp_mtu(boxes, most);
+    role.measures().then_some(PathMtu { tcp, measured })
 }
 
 /// Why a path that begins at this host's own gateway role is not used.

@@ -1,7 +1,9 @@
 //! The pool fails closed: its route is open only while the rules that guard it are loaded, and
 //! whole. The gateway does, too: it decapsulates only then.
 
+use std::collections::HashMap;
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -35,6 +37,9 @@ struct Pool {
     mtu: u16,
     /// The MTU that the route was given last; 0 if it was closed last.
     given: AtomicU16,
+    /// Addresses whose paths carry less, and the MTUs of their own routes, octets. These stand only while the
+    /// pool's is open.
+    narrow: Mutex<HashMap<Ipv4Addr, u16>>,
 }
 
 /// What came of a look at the rules.
@@ -68,6 +73,7 @@ impl Guard {
             net: client.pool,
             mtu: client.mtu,
             given: AtomicU16::new(0),
+            narrow: Mutex::default(),
         });
         let expected = rules::fingerprint(config, config.firewall);
         let status = RulesStatus { state: RulesState::Unknown, expected, found: None, wrong: None };
@@ -140,11 +146,39 @@ impl Guard {
 
     fn set_route(&self, open: bool) -> io::Result<()> {
         let Some(pool) = &self.pool else { return Ok(()) };
+        let narrow = pool.narrow.lock().unwrap_or_else(PoisonError::into_inner);
         let mtu = if open { pool.inner_mtu() } else { 0 };
-        let route = if open { PoolRoute::Open { mtu } } else { PoolRoute::Closed };
         // Before it is set: that is an event, too.
         pool.given.store(mtu, Relaxed);
-        route::set(pool.net, route)
+        if open {
+            route::set(pool.net, PoolRoute::Open { mtu })?;
+            // Somebody may have removed them.
+            return narrow.iter().try_for_each(|(&addr, &mtu)| open_one(addr, mtu));
+        }
+        let removed = narrow.keys().try_for_each(|&addr| close_one(addr));
+        route::set(pool.net, PoolRoute::Closed).and(removed)
+    }
+
+    /// The largest packet that an application can send to most mapped addresses, octets; `None` while the
+    /// pool is closed.
+    pub(super) fn pool_mtu(&self) -> Option<u16> {
+        let given = self.pool.as_ref()?.given.load(Relaxed);
+        Some(given).filter(|&mtu| mtu > 0)
+    }
+
+    /// From now on these addresses have another MTU, octets, and no others: applications learn it.
+    pub(super) fn set_narrow(&self, wanted: HashMap<Ipv4Addr, u16>) -> io::Result<()> {
+        let Some(pool) = &self.pool else { return Ok(()) };
+        let mut narrow = pool.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *narrow, wanted);
+        if pool.given.load(Relaxed) == 0 {
+            return Ok(());
+        }
+        for (&addr, &mtu) in narrow.iter().filter(|(addr, mtu)| before.get(addr) != Some(mtu)) {
+            open_one(addr, mtu)?;
+        }
+        let gone = before.keys().filter(|addr| !narrow.contains_key(addr));
+        gone.copied().try_for_each(close_one)
     }
 
     /// This host's routes changed. If the default route has another MTU, the pool's gets another, so
@@ -189,6 +223,15 @@ impl Guard {
             log::warn!("{}", Error::Route(error));
         }
     }
+}
+
+fn open_one(addr: Ipv4Addr, mtu: u16) -> io::Result<()> {
+    route::set(addr.into(), PoolRoute::Open { mtu })
+}
+
+/// The pool's route counts for it then.
+fn close_one(addr: Ipv4Addr) -> io::Result<()> {
+    route::remove(addr.into())
 }
 
 impl Pool {

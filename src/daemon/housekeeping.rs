@@ -58,6 +58,9 @@ struct Progress {
     sets: Sets,
     filling: Repeated,
     addresses: Repeated,
+    /// What the addresses with a smaller MTU were made from: mappings, measurements, the pool's MTU.
+    narrowed: Option<(u64, u64, u16)>,
+    narrowing: Repeated,
     /// The pool, and a network of this host's that shares addresses with it.
     clash: Option<(Ipv4Net, Ipv4Net)>,
     route: Repeated,
@@ -167,6 +170,7 @@ impl Housekeeping {
             }
             client.mappings().expire(now);
             self.fill_sets(client, progress);
+            self.narrow(client, progress);
             if let Some(saving) = &mut progress.saving {
                 saving.tick(client.mappings(), progress.ticked);
             }
@@ -190,6 +194,19 @@ impl Housekeeping {
         for notice in progress.notices.due(&self.counters, progress.ticked) {
             log::warn!("{notice}");
         }
+    }
+
+    /// Programs here learn from the routes of mapped addresses what their paths carry.
+    fn narrow(&self, client: &Client<Network>, progress: &mut Progress) {
+        let Some(pool_mtu) = self.guard.pool_mtu() else { return };
+        let generations = (client.mappings().address_generation(), client.known_paths());
+        let now = (generations.0, generations.1, pool_mtu);
+        if progress.narrowed == Some(now) {
+            return;
+        }
+        let set = self.guard.set_narrow(client.narrow(pool_mtu).into_iter().collect());
+        progress.narrowed = set.is_ok().then_some(now);
+        progress.narrowing.done("setting the routes of mapped addresses", set);
     }
 
     /// The sets are for people and for other rules to read; nothing of ours depends on them.

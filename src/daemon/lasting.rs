@@ -6,6 +6,7 @@ use std::thread::Builder;
 use crate::counters::Counters;
 use crate::os::clock::Clock;
 use crate::os::dnsqueue::DnsQueue;
+use crate::tunnel::PathMtus;
 
 use super::Error;
 use super::dns::{Handover, Sorter};
@@ -21,6 +22,8 @@ pub(super) struct Lasting {
     pub(super) drops: Arc<Drops>,
     pub(super) clock: Clock,
     pub(super) reloads: Arc<Reloads>,
+    /// Paths are the same whatever is configured.
+    pub(super) path_mtus: Arc<PathMtus>,
     pub(super) sorters: Arc<Sorters>,
     /// Fails when a thread does that nobody waits for.
     pub(super) failure: Arc<Stop>,
@@ -33,6 +36,7 @@ impl Lasting {
             drops: Arc::default(),
             clock: Clock::start(),
             reloads: Arc::default(),
+            path_mtus: Arc::default(),
             sorters: Arc::default(),
             failure: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
         })

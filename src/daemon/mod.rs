@@ -9,6 +9,7 @@
 //! | lookup | asks for NAT records (client role) |
 //! | proxy | answers DNS questions itself (client role, `listen`) |
 //! | keeper | keeps the flows in a file |
+//! | path-mtu | measures what paths carry (client role, `measure_mtu`) |
 //! | housekeeping | expires, keeps alive, watches over rules and routes |
 //! | saver | saves the mapping table when `hold` or housekeeping says so, and at the end (client role) |
 //! | control | answers `nattt` |
@@ -32,6 +33,7 @@ mod housekeeping;
 mod keeper;
 mod lasting;
 pub mod log;
+mod measuring;
 mod metrics;
 mod notices;
 mod pulse;
@@ -68,6 +70,7 @@ use crate::os::nfqueue::{Queue, Wake};
 use crate::os::ports::Ports;
 use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
+use crate::tunnel::Client;
 
 use connections::Connections;
 use guard::Guard;
@@ -75,6 +78,7 @@ use held::{Held, Replies};
 use housekeeping::Housekeeping;
 use keeper::Keeper;
 use lasting::Lasting;
+use measuring::Measuring;
 use pulse::{Pulses, Watchdog};
 use repair::Repair;
 use report::Report;
@@ -153,6 +157,8 @@ struct Shared {
     pulses: Arc<Pulses>,
     /// Used when flows were opened.
     fresh_flows: Arc<Wake>,
+    /// Used when there are paths to measure.
+    unmeasured: Arc<Wake>,
 }
 
 impl Daemon {
@@ -178,7 +184,7 @@ impl Daemon {
         lasting: Lasting,
         take_back: impl FnOnce(Keeper) -> Keeper,
     ) -> Result<Self, Error> {
-        let roles = Arc::new(Roles::new(&config, &network, mappings));
+        let roles = Arc::new(Roles::new(&config, &network, mappings, &lasting.path_mtus));
         let keeper = Keeper::new(Arc::clone(&roles), lasting.clock, &config.daemon.state_dir);
         let shared = Shared {
             roles,
@@ -189,6 +195,7 @@ impl Daemon {
             answered: Arc::new(Stop::new().map_err(|e| Error::System("eventfd", e))?),
             pulses: Arc::default(),
             fresh_flows: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
+            unmeasured: Arc::new(Wake::new().map_err(|e| Error::System("eventfd", e))?),
         };
         let keeper = take_back(keeper);
         Ok(Self { config, shared, held, keeper, saving, beginning: Beginning::Started })
@@ -282,6 +289,7 @@ impl Shared {
             };
             self.dns(captured, client, around, threads)?;
         }
+        threads.extend(self.measuring()?);
         // Now that packets are served: many may be waiting to ask.
         threads.push(self.control(config.clone(), Arc::clone(&held.server))?);
         threads.extend(self.metrics(config)?);
@@ -337,6 +345,17 @@ impl Shared {
         })
     }
 
+    /// Nothing where paths are not measured.
+    fn measuring(&self) -> Result<Option<Thread>, Error> {
+        let measures = self.roles.client.as_ref().is_some_and(Client::measures);
+        let Self { lasting, stop, unmeasured: wake, .. } = self.clone();
+        let Lasting { path_mtus, counters, clock, .. } = lasting;
+        let measuring = Measuring { path_mtus, counters, clock, stop, wake };
+        let run =
+            move || measuring.run().map_err(|e| Error::System("measuring the MTU of paths", e));
+        measures.then(|| self.spawn("path-mtu", run)).transpose()
+    }
+
     fn control(&self, config: Config, server: Arc<Server>) -> Result<Thread, Error> {
         let (report, stop) = (self.report(config), Arc::clone(&self.answered));
         self.spawn(CONTROL, move || {
@@ -357,9 +376,20 @@ impl Shared {
         let number = queue.number();
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
-        let keeper = Arc::clone(&self.fresh_flows);
-        let worker =
-            Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse, keeper };
+        let (keeper, measurer) = (Arc::clone(&self.fresh_flows), Arc::clone(&self.unmeasured));
+        let worker = Worker {
+            queue,
+            roles,
+            guard,
+            counters,
+            drops,
+            clock,
+            mark,
+            stop,
+            pulse,
+            keeper,
+            measurer,
+        };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

@@ -12,7 +12,7 @@ use crate::mapping::Mappings;
 use crate::os::network::Network;
 use crate::os::nfqueue::Hook;
 use crate::time::Time;
-use crate::tunnel::{Client, Fate, Front, Gateway, Origin, Saved, client, gateway};
+use crate::tunnel::{Client, Fate, Front, Gateway, Origin, PathMtus, Saved, client, gateway};
 
 /// Either role, or both. Shared by all threads.
 pub struct Roles {
@@ -27,9 +27,14 @@ pub struct Roles {
 
 impl Roles {
     /// The roles that the configuration names, without flows. The client's needs mapped addresses.
-    pub fn new(config: &Config, network: &Network, mappings: Option<Arc<Mappings>>) -> Self {
+    pub fn new(
+        config: &Config,
+        network: &Network,
+        mappings: Option<Arc<Mappings>>,
+        path_mtus: &Arc<PathMtus>,
+    ) -> Self {
         let client = config.client.as_ref().zip(mappings).map(|(client, mappings)| {
-            let settings = client_settings(client, config.gateway.as_ref());
+            let settings = client_settings(client, config.gateway.as_ref(), path_mtus);
             Client::new(settings, network.clone(), mappings)
         });
         let gateway = config
@@ -57,6 +62,11 @@ impl Roles {
         let client = self.client.as_ref().is_some_and(Client::any_fresh);
         let gateway = self.gateway.as_ref().is_some_and(Gateway::any_fresh);
         client || gateway
+    }
+
+    /// Whether there are paths to measure.
+    pub(super) fn any_unmeasured(&self) -> bool {
+        self.client.as_ref().is_some_and(Client::any_unmeasured)
     }
 
     /// The flows that were opened since the last look.
@@ -126,8 +136,13 @@ impl Roles {
     }
 }
 
-fn client_settings(client: &config::Client, gateway: Option<&config::Gateway>) -> client::Settings {
+fn client_settings(
+    client: &config::Client,
+    gateway: Option<&config::Gateway>,
+    path_mtus: &Arc<PathMtus>,
+) -> client::Settings {
     client::Settings {
+        path_mtus: client.measure_mtu.then(|| Arc::clone(path_mtus)),
         gateway: gateway.map(own_gateway),
         mtu: client.mtu,
         keepalive: client.keepalive,

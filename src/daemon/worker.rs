@@ -31,6 +31,8 @@ pub(super) struct Worker {
     pub(super) pulse: Pulse,
     /// Wakes whoever keeps new flows.
     pub(super) keeper: Arc<Wake>,
+    /// Wakes whoever measures paths.
+    pub(super) measurer: Arc<Wake>,
 }
 
 impl Worker {
@@ -62,6 +64,9 @@ impl Worker {
         self.counters.add_many(Counter::VerdictRefused, self.queue.send(&verdicts));
         if self.roles.any_fresh() {
             self.keeper.wake();
+        }
+        if self.roles.any_unmeasured() {
+            self.measurer.wake();
         }
     }
 

@@ -32,11 +32,15 @@ fn address(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
     Some(clash(format!("the address {addr} of interface {name} is inside the pool {pool}")))
 }
 
+/// Who made natttd's routes, by number.
+const NATTT: &str = "100";
+
 /// All of 127/8 has a route, and each address some of the kernel's. The pool's own is natttd's.
 fn route(facts: &Facts, pool: Ipv4Net) -> Option<Finding> {
     let of_addresses = |route: &Route| route.table == "local" && route.protocol == "kernel";
+    // Addresses in it have their own where their paths carry less.
     let ours = |route: &Route| {
-        route.to == pool
+        (route.to == pool || route.protocol == NATTT && route.to.prefix_len() == 32)
             && route.table == "local"
             && ["local", "unreachable"].contains(&&*route.kind)
     };
@@ -111,6 +115,7 @@ mod tests {
         for harmless in [
             r#"{"type":"local","dst":"127.64.0.0/10","dev":"lo","table":"local","protocol":"static"}"#,
             r#"{"type":"unreachable","dst":"127.64.0.0/10","table":"local","protocol":"static"}"#,
+            r#"{"type":"local","dst":"127.64.0.7","dev":"lo","table":"local","protocol":"100"}"#,
             r#"{"type":"local","dst":"127.0.0.0/8","dev":"lo","table":"local","protocol":"kernel"}"#,
             r#"{"dst":"default","dev":"eth0"}"#,
             r#"{"dst":"127.192.0.0/10","dev":"tor0"}"#,

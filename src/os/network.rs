@@ -16,7 +16,7 @@ use crate::tunnel::client::{Body, Keepalive};
 use crate::tunnel::{Addresses, Environment, OuterPort, PortKind, Route, Routes};
 
 use super::addresses::{self, InterfaceAddress};
-use super::ports::{Port, Ports};
+use super::ports::{self, Port, Ports};
 
 /// What is known of the network around this host. Clones share it.
 #[derive(Debug, Clone)]
@@ -156,6 +156,12 @@ impl Routes for Network {
 
     fn route_epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
+    }
+
+    fn report(&self, to: Ipv4Addr, error: &[u8]) {
+        if let Err(failure) = ports::send_error(to, error) {
+            log::debug!("telling {to} that its packets are too long: {failure}");
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The pool's route in the local table (RFC 1122 §3.2.1.3(g): 127/8 never leaves the host).
+//! The pool's route in the local table (RFC 1122 §3.2.1.3(g): 127/8 never leaves the host), and those of
+//! addresses in it that have a smaller MTU.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -90,13 +91,17 @@ pub fn remove_others(pool: Option<Ipv4Net>) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes the routes of all pools but this.
+/// Closes the routes of all pools but this. Those of single addresses go: then their pool's counts.
 pub fn close_others(pool: Option<Ipv4Net>) -> io::Result<()> {
-    let others = pools()?.into_iter().filter(|&other| Some(other) != pool);
+    let (single, others): (Vec<_>, Vec<_>) = pools()?
+        .into_iter()
+        .filter(|&other| Some(other) != pool)
+        .partition(|other| other.prefix_len() == Ipv4Addr::BITS as u8);
+    single.into_iter().try_for_each(remove)?;
     others.into_iter().try_for_each(|other| set(other, PoolRoute::Closed))
 }
 
-/// The pools that have a route of ours.
+/// The pools, and the addresses in them, that have a route of ours.
 fn pools() -> io::Result<Vec<Ipv4Net>> {
     let mut fixed = [0; RTMSG];
     fixed[0] = libc::AF_INET as u8;

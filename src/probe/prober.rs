@@ -104,12 +104,25 @@ impl Prober {
         let ends = [Some(last), None];
         let behind =
             ends.into_iter().flat_map(|at| kinds.iter().map(move |&kind| Place { at, kind }));
-        let question = |place: Place| {
+        let places: Vec<_> = boxes.chain(behind).collect();
+        Self::of(tunnel, &places, first_tag)
+    }
+
+    /// Asks the boxes by `kind`, and the host by ping only: no program there hears of it.
+    pub(super) fn unobtrusive(tunnel: Tunnel, kind: Kind, first_tag: u16) -> Self {
+        let boxes = (1..=tunnel.boxes()).map(|at| Place { at: Some(at), kind });
+        let places: Vec<_> = boxes.chain([Place { at: None, kind: Kind::Ping }]).collect();
+        Self::of(tunnel, &places, first_tag)
+    }
+
+    fn of(tunnel: Tunnel, places: &[Place], first_tag: u16) -> Self {
+        let (first_kind, last) = (places.first().map(|place| place.kind), tunnel.boxes());
+        let question = |&place: &Place| {
             let later = place.at == Some(last) && Some(place.kind) != first_kind;
             let due = if later { SECOND_THOUGHTS } else { Duration::ZERO };
             Question { place, tries: 0, due, known: None }
         };
-        let questions: Vec<_> = boxes.chain(behind).map(question).collect();
+        let questions: Vec<_> = places.iter().map(question).collect();
         Self {
             tunnel,
             over: questions.is_empty(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::prober::Prober;
 use super::reply::{Reply, tag_of};
-use super::sizes::Sizer;
+use super::sizes::{Sizer, Sizes};
 use super::{Complaint, Kind, MAX_PACKETS, Machine, Packet, Report, Tunnel};
 
 /// One probe of one path.
@@ -25,6 +25,18 @@ impl Survey {
             sizes: Sizer::new(tunnel.clone(), mtu, next_tag),
             tunnel,
         }
+    }
+
+    /// For what becomes of large packets only. The boxes are asked by `kind`, which the last one lets in;
+    /// no program on the host hears of it.
+    pub fn of_sizes(tunnel: Tunnel, kind: Kind, mtu: u16, first_tag: u16) -> Self {
+        let reach = Prober::unobtrusive(tunnel.clone(), kind, first_tag);
+        Self { reach, ..Self::new(tunnel, &[], mtu, first_tag) }
+    }
+
+    /// What becomes of large packets, if anybody answered.
+    pub fn sizes(&self) -> Option<Sizes> {
+        self.sizes.report()
     }
 
     /// What was found.

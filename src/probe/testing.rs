@@ -134,6 +134,8 @@ pub(super) struct Network {
     pub(super) full: Vec<Duration>,
     /// Packets so far.
     pub(super) packets: usize,
+    /// Protocols of those that got to the host.
+    pub(super) heard: Vec<u8>,
     /// The longest of them.
     pub(super) longest: usize,
     pub(super) now: Duration,
@@ -159,6 +161,7 @@ impl Network {
             mute: Vec::new(),
             limited: false,
             packets: 0,
+            heard: Vec::new(),
             longest: 0,
             now: Duration::ZERO,
         }
@@ -216,7 +219,9 @@ impl Network {
             }
         }
         let innermost = (self.links.len() - 2) * LEVEL;
-        let answers = self.ping && sent.octets[innermost + 9] == 1;
+        let protocol = sent.octets[innermost + 9];
+        self.heard.push(protocol);
+        let answers = self.ping && protocol == 1;
         answers.then(|| self.back(peer.answer(&sent.octets), size)).flatten()
     }
 

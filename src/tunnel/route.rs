@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::common::Addresses;
 use crate::time::Time;
 use crate::wire::Datagram;
-use crate::wire::outer::Content;
+use crate::wire::outer::LEVEL;
 
 /// No route counts for less, in octets. What the kernel knows of a path's MTU may come from a forged
 /// ICMP error about another program's socket (RFC 5927 §7), and hardly any link carries less.
 pub const LEAST_ROUTE_MTU: u16 = 1280;
 
 /// A gateway's flow asks for its route again after this time at the earliest: a router's routes may
-/// change all the time.
+/// change all the time. A sender is told again after the same time.
 const RENEWAL: Duration = Duration::from_secs(1);
 
 /// How packets to some address leave.
@@ -33,6 +33,8 @@ pub trait Routes: Addresses {
     fn route(&self, to: Ipv4Addr) -> Option<Route>;
     /// Changes whenever routes or addresses may have changed.
     fn route_epoch(&self) -> u64;
+    /// Sends an ICMP error of this host's own, a whole packet; the kernel fills its source in.
+    fn report(&self, to: Ipv4Addr, error: &[u8]);
 }
 
 /// The largest outer packet to send, in octets, given what is configured and the route's MTU, if there
@@ -74,6 +76,19 @@ impl RouteMtu {
     }
 }
 
+/// When a sender was told last that its packets are too long.
+#[derive(Debug, Default)]
+pub(super) struct Told(AtomicU64);
+
+impl Told {
+    /// Whether to tell it now. It may need a while to take it in, and has more packets on the way.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        let last = self.0.load(Relaxed);
+        let due = now.since(Time::from_millis(last)) >= RENEWAL;
+        due && self.0.compare_exchange(last, now.as_millis(), Relaxed, Relaxed).is_ok()
+    }
+}
+
 /// Packets that forbid fragments, but were larger than the MTU of their route with the tunnel's
 /// headers: what left is fragments of an outer packet, whose DF is clear.
 #[derive(Debug, Default)]
@@ -84,20 +99,24 @@ pub(super) struct Fragmented {
 }
 
 impl Fragmented {
-    /// A packet that leaves as `outer` to `to`; `mtu` is asked for only if it can matter.
+    /// A packet that is about to leave to `to` with so many levels in front; `mtu` is asked for only if it
+    /// can matter. Says how large it should have been, octets, if it is larger than it may be.
     pub(super) fn note(
         &self,
         packet: &[u8],
-        outer: Content,
+        levels: usize,
         to: Ipv4Addr,
         mtu: impl FnOnce() -> Option<u16>,
-    ) {
-        if outer.octets <= usize::from(LEAST_ROUTE_MTU) || !Datagram::forbids_fragments(packet) {
-            return;
+    ) -> Option<u16> {
+        let headers = levels * LEVEL;
+        let octets = packet.len() + headers;
+        if octets <= usize::from(LEAST_ROUTE_MTU) || !Datagram::forbids_fragments(packet) {
+            return None;
         }
-        let Some(mtu) = mtu().filter(|&mtu| outer.octets > usize::from(mtu)) else { return };
+        let mtu = mtu().filter(|&mtu| octets > usize::from(mtu))?;
         self.packets.fetch_add(1, Relaxed);
         self.last.store(u64::from(u32::from(to)) << 16 | u64::from(mtu), Relaxed);
+        Some(mtu.saturating_sub(headers as u16))
     }
 
     /// How many so far, where the last one went, and the MTU of the route there in octets.

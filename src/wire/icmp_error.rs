@@ -11,6 +11,9 @@ pub const HEADERS: usize = IPV4_HEADER + 8;
 /// Octets that every error quotes at least: an IPv4 header and 64 bits of what follows (RFC 792).
 pub const LEAST_QUOTE: usize = IPV4_HEADER + 8;
 
+/// The most octets of an error (RFC 1812 §4.3.2.3).
+const LONGEST: usize = 576;
+
 const UNREACHABLE: u8 = 3;
 const TIME_EXCEEDED: u8 = 11;
 const PARAMETER_PROBLEM: u8 = 12;
@@ -129,6 +132,23 @@ impl IcmpError {
         finish(&mut bytes[start..], ends);
         start
     }
+}
+
+/// "Fragmentation needed": `packet` is longer than the `mtu` octets that get on (RFC 1191 §4). A whole packet
+/// to `to`, without a source, which the kernel fills in; with what a sender may need of the quote and no
+/// more (RFC 1812 §4.3.2.3).
+pub fn too_long(mtu: u16, to: Ipv4Addr, packet: &[u8]) -> Vec<u8> {
+    const TTL: u8 = 64;
+    let quote = &packet[..packet.len().min(LONGEST - HEADERS)];
+    let mut error = vec![0; HEADERS];
+    (error[0], error[8], error[9]) = (0x45, TTL, protocol::ICMP);
+    (error[KIND], error[CODE]) = (UNREACHABLE, FRAGMENTATION_NEEDED);
+    error[MTU..MTU + 2].copy_from_slice(&mtu.max(LEAST_MTU).to_be_bytes());
+    error.extend(quote);
+    let nobody = Endpoint { addr: Ipv4Addr::UNSPECIFIED, port: 0 };
+    let (src, dst) = (nobody.addr, to);
+    finish(&mut error, &Ends { src, dst, quoted_src: nobody, quoted_dst: nobody });
+    error
 }
 
 /// Parses the beginning of a packet that an error quotes. It may be a first fragment. Nothing may

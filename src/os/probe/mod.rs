@@ -7,7 +7,7 @@ mod message;
 use std::io::{self, ErrorKind};
 use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -64,19 +64,28 @@ impl Socket {
 
     /// Sends what is due and waits for one thing to happen. `false`: it is over.
     pub fn step(&self, machine: &mut impl Machine) -> io::Result<bool> {
+        let Some(patience) = self.send_due(machine)? else { return Ok(false) };
+        if self.readable(patience)? {
+            self.take(machine)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends what is due, and says how long to wait for something to take. `None`: it is over.
+    pub fn send_due(&self, machine: &mut impl Machine) -> io::Result<Option<Duration>> {
         while let Some(datagram) = machine.poll(self.now()) {
             self.send(&datagram)?;
         }
-        let Some(deadline) = machine.deadline() else { return Ok(false) };
-        if !self.readable(deadline.saturating_sub(self.now()))? {
-            return Ok(true);
-        }
+        Ok(machine.deadline().map(|deadline| deadline.saturating_sub(self.now())))
+    }
+
+    /// Takes what has come, if anything.
+    pub fn take(&self, machine: &mut impl Machine) -> io::Result<()> {
         // Both: a socket with an error in its queue is readable as long as that is not taken.
         if let Some((complaint, quote)) = self.complaint()? {
             machine.complained(complaint, &quote, self.now());
         }
-        self.receive(machine)?;
-        Ok(true)
+        self.receive(machine)
     }
 
     fn now(&self) -> Duration {
@@ -150,6 +159,12 @@ impl Socket {
         let told = (kind, code) == (3, 4) && mtu > 0;
         let mtu = u16::try_from(mtu).ok().filter(|_| told);
         Complaint { by, kind, code, mtu }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

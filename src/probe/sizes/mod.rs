@@ -28,6 +28,15 @@ pub use report::{Back, Larger, Limit, Sizes};
 /// The most packets that are sent for this.
 pub const MAX_SIZED: usize = 120;
 
+/// What natttd makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    /// The largest packets that the first link takes, octets with all headers.
+    pub octets: u16,
+    /// It finds out by itself what the others take.
+    pub measures: bool,
+}
+
 /// Octets on the first link of a packet that an application sends with so many.
 pub fn with_headers(path: &Path, inside: u16) -> u16 {
     inside.saturating_add((path.hops().len() * LEVEL) as u16)

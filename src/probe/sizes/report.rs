@@ -76,6 +76,17 @@ impl Sizes {
         })
     }
 
+    /// The largest that arrive whole behind so many boxes and, as far as that was seen, come back whole.
+    /// `None` if the last box was not seen.
+    pub fn working(&self, boxes: usize) -> Option<u16> {
+        let reached = self.levels.iter().any(|level| level.number == boxes);
+        let small = self.levels.iter().any(|level| level.whole.is_none())
+            || self.back.is_some_and(|back| back.whole.is_none());
+        // Nothing but small ones: no more than any other caution allows.
+        let working = if small { 0 } else { self.mtu.unwrap_or(self.tried) };
+        reached.then_some(working)
+    }
+
     /// Whether something large is lost.
     pub fn is_lossy(&self) -> bool {
         let mut levels = self.levels.iter().map(|level| level.larger);

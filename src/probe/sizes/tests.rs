@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::testing::{Link, Network, here, tunnel};
 use super::super::{Complaint, Kind, MAX_PACKETS, Machine, Report, Survey, Tunnel};
 use super::*;
+use crate::wire::datagram::protocol;
 
 const ONE: &str = "203.0.113.1 192.168.0.2";
 const TWO: &str = "203.0.113.1 10.0.0.9 192.168.0.2";
@@ -169,6 +170,7 @@ fn the_interface_itself_is_too_small() {
     assert_eq!((sizes.tried, sizes.interface, sizes.mtu), (1420, Some(1420), None));
     let path = ONE.parse().expect("a path");
     for (made, advised) in [(None, false), (Some(1420), false), (Some(1500), true)] {
+        let made = made.map(|octets| Made { octets, measures: false });
         let advice = sizes.advice(&path, made).concat();
         assert_eq!(advice.contains("write `mtu = 1420` under [client]"), advised, "{advice}");
     }
@@ -224,8 +226,58 @@ fn a_link_below_every_mtu_has_to_be_mended() {
 fn what_natttd_makes_may_fit_already() {
     let sizes = sizes(&mut Network::of([Link::of(1420), Link::of(1500)]), 1500);
     let path = ONE.parse().expect("a path");
-    assert_eq!(sizes.advice(&path, Some(1420)), Vec::<String>::new());
-    assert_eq!(sizes.advice(&path, Some(1500)).len(), 2);
+    let advice = |octets, measures| sizes.advice(&path, Some(Made { octets, measures })).join("\n");
+    assert_eq!(advice(1420, false), "");
+    assert_eq!(advice(1500, false).lines().count(), 2);
+    assert!(advice(1500, true).starts_with("natttd here measures that by itself"));
+    assert_eq!(advice(1420, true), "");
+}
+
+/// What the daemon makes of it.
+fn working(network: &mut Network, kind: Kind, mtu: u16) -> (Option<u16>, usize) {
+    let path = if network.links.len() == 2 { ONE } else { TWO };
+    let tunnel = tunnel(path);
+    let mut survey = Survey::of_sizes(tunnel.clone(), kind, mtu, 65_530);
+    network.drive(&tunnel, &mut survey);
+    (survey.sizes().and_then(|sizes| sizes.working(network.links.len() - 1)), network.packets)
+}
+
+#[test]
+fn a_measurement_says_what_gets_through_in_both_directions() {
+    let (small, all) = (Link::of(1420), Link::of(1500));
+    let lossy = Link { drops: true, drops_back: true, hides: true, ..small };
+    let back = Link { drops_back: true, ..small };
+    for kind in [Kind::Tcp(80), Kind::Ping] {
+        let through = |links: &[Link]| {
+            let ping = |ping| {
+                let mut network = Network { ping, ..Network::of(links.iter().copied()) };
+                working(&mut network, kind, 1500).0
+            };
+            (ping(true), ping(false))
+        };
+        assert_eq!(through(&[all; 3]), (Some(1500), Some(1500)));
+        assert_eq!(through(&[small, all]), (Some(1420), Some(1420)));
+        assert_eq!(through(&[lossy, all]), (Some(1420), Some(1420)));
+        assert_eq!(through(&[back, all]), (Some(1420), Some(1420)));
+        assert_eq!(through(&[all, lossy, all]), (Some(1448), Some(1448)), "behind one level");
+        // The host's own network is no matter of the tunnel.
+        assert_eq!(through(&[all, small]), (Some(1500), Some(1500)));
+    }
+}
+
+#[test]
+fn a_measurement_of_a_good_path_is_a_handful_of_packets() {
+    let mut network = Network::of([Link::of(1500); 3]);
+    assert_eq!(working(&mut network, Kind::Tcp(80), 1500), (Some(1500), 4));
+    assert_eq!(network.heard, [protocol::ICMP; 2], "no connection that nobody asked for");
+}
+
+#[test]
+fn nothing_is_known_of_a_path_whose_last_box_is_silent() {
+    let silent = Network { ping: false, mute: vec![2], ..Network::of([Link::of(1500); 3]) };
+    assert_eq!(working(&mut silent.clone(), Kind::Tcp(80), 1500).0, None);
+    let mut pinged = Network { ping: true, ..silent };
+    assert_eq!(working(&mut pinged, Kind::Tcp(80), 1500).0, Some(1500));
 }
 
 fn links(count: usize) -> impl Strategy<Value = Vec<Link>> {

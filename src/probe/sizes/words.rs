@@ -1,6 +1,6 @@
 //! What was found about sizes, in words.
 
-use super::{Back, Larger, Limit, Sizes};
+use super::{Back, Larger, Limit, Made, Sizes};
 use crate::path::Path;
 use crate::wire::outer::LEVEL;
 
@@ -22,10 +22,11 @@ impl Sizes {
         parts.join("; ")
     }
 
-    /// What to do about it, the most important first; nothing if all is well. `made`: the largest
-    /// packets that natttd here makes, if that is known.
-    pub fn advice(&self, path: &Path, made: Option<u16>) -> Vec<String> {
-        let interface = self.interface.filter(|&mtu| made.is_some_and(|made| made > mtu));
+    /// What to do about it, the most important first; nothing if all is well. `made`: what natttd here
+    /// makes, if that is known.
+    pub fn advice(&self, path: &Path, made: Option<Made>) -> Vec<String> {
+        let is_more = |mtu| made.map(|made| made.octets > mtu);
+        let interface = self.interface.filter(|&mtu| is_more(mtu) == Some(true));
         let Some(mtu) = self.mtu.or(interface) else { return Vec::new() };
         if mtu < LEAST_MTU {
             return vec![format!(
@@ -43,14 +44,20 @@ impl Sizes {
             }
         };
         // What natttd makes may fit already: other sizes can be asked for.
-        let here = made.is_none_or(|made| made > mtu).then(|| {
-            format!(
-                "{why}: write `mtu = {mtu}` under [client] in /etc/nattt/nattt.toml here, then `nattt \
-                 reload`"
-            )
-        });
-        let there = here.is_some().then(|| self.on_the_box(path)).flatten();
-        here.into_iter().chain(there).collect()
+        if is_more(mtu) == Some(false) {
+            return Vec::new();
+        }
+        if made.is_some_and(|made| made.measures) {
+            return vec![
+                "natttd here measures that by itself (`measure_mtu`): TCP connections fit, and UDP programs \
+                 on this host are told how much does"
+                    .into(),
+            ];
+        }
+        let here = format!(
+            "{why}: write `mtu = {mtu}` under [client] in /etc/nattt/nattt.toml here, then `nattt reload`"
+        );
+        [here].into_iter().chain(self.on_the_box(path)).collect()
     }
 
     /// The last box can do the same for everybody, as far as TCP goes: it lowers the MSS. Those before

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::errors::LastPacket;
 use super::outer_port::{OuterPort, PortKind};
+use super::path_mtu::KnownMtu;
 use crate::mapping::Mapping;
 use crate::path::{Hop, Path};
 use crate::time::Time;
 use crate::tunnel::common::{Quota, Traffic};
 use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::route::Told;
 use crate::tunnel::table::Entry;
 use crate::wire::datagram::{Transport, protocol};
 use crate::wire::{Datagram, Endpoint};
@@ -72,6 +74,8 @@ pub struct Flow<L> {
     pub(super) source: AtomicU32,
     /// Of the route to the first box, octets; 0 if it is not known.
     pub(super) route_mtu: AtomicU16,
+    pub(super) path_mtu: KnownMtu,
+    pub(super) told: Told,
     pub(super) epoch: AtomicU64,
     pub(super) last_sent: AtomicU64,
     pub(super) last_packet: LastPacket,

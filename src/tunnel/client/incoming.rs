@@ -11,7 +11,7 @@ use crate::tunnel::common::take_congestion;
 use crate::tunnel::fate::Fate;
 use crate::wire::datagram::Transport;
 use crate::wire::outer::LEVEL;
-use crate::wire::{Datagram, Endpoint, ecn, mss};
+use crate::wire::{Datagram, Endpoint, ecn};
 
 impl<E: Environment> Client<E> {
     /// A packet that came back on a flow's outer port, or an ICMP error about one from there.
@@ -83,7 +83,8 @@ impl<E: Environment> Client<E> {
         }
         flow.note_answer(inner.transport, now);
         flow.received.add(inner);
-        mss::clamp(inner, bytes, self.segment_limit(flow));
+        self.clamp(flow, inner, bytes);
+        self.note_path(flow, now);
         inner.readdress(bytes, flow.key.mapped, flow.key.application);
         let skip = flow.wire.levels * LEVEL;
         Fate::Decapsulated { skip, counter: Counter::ClientDecapsulated }

@@ -8,6 +8,7 @@ mod incoming;
 mod keepalive;
 mod outer_port;
 mod outgoing;
+mod path_mtu;
 mod paths;
 mod restore;
 mod silence;
@@ -21,11 +22,12 @@ use std::time::Duration;
 use crate::mapping::Mappings;
 use crate::path::Hop;
 use crate::time::Time;
+use crate::wire::Endpoint;
 use crate::wire::datagram::{Transport, protocol};
-use crate::wire::{Endpoint, mss};
 
 use super::common::{Connection, Identifications, Quotas};
-use super::route::{Fragmented, Routes, working_mtu};
+use super::path_mtu::PathMtus;
+use super::route::{Fragmented, Routes};
 use super::table::{FlowTable, Sharded, ShardedMap};
 pub use direct::OwnGateway;
 pub use flow::Flow;
@@ -64,6 +66,8 @@ pub struct Settings {
     pub max_flows_per_host: u32,
     /// The gateway role of the same host.
     pub gateway: Option<OwnGateway>,
+    /// What is known of whole paths; without it, only first links count.
+    pub path_mtus: Option<Arc<PathMtus>>,
 }
 
 /// The client role. Shared by all workers.
@@ -117,10 +121,6 @@ impl<E: Environment> Client<E> {
     /// The mapped addresses that it serves.
     pub fn mappings(&self) -> &Arc<Mappings> {
         &self.mappings
-    }
-
-    pub(super) fn segment_limit(&self, flow: &Flow<E::Lease>) -> u16 {
-        mss::largest_segment(working_mtu(self.settings.mtu, flow.route_mtu()), flow.wire.levels)
     }
 
     /// Removes what has expired, and notes which paths stay silent; call it about once a second.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use super::errors::LastPacket;
 use super::flow::{AppKey, OuterKey, PortKey, Served};
 use super::outer_port::OuterPort;
+use super::path_mtu::KnownMtu;
 use super::paths::Outset;
 use super::{Client, Environment, Flow, Origin, endpoint};
 use crate::counters::Counter;
@@ -15,10 +16,11 @@ use crate::time::Time;
 use crate::tunnel::common::{Quota, Traffic, content_of, is_host};
 use crate::tunnel::fate::{Fate, Front};
 use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::route::Told;
 use crate::tunnel::table::Refusal;
 use crate::wire::datagram::{Transport, protocol};
 use crate::wire::outer::Content;
-use crate::wire::{Datagram, Endpoint, mss};
+use crate::wire::{Datagram, Endpoint};
 
 impl<E: Environment> Client<E> {
     /// A packet that an application sends to an address of the pool.
@@ -52,7 +54,8 @@ impl<E: Environment> Client<E> {
         flow.last_sent.store(now.as_millis(), Relaxed);
         flow.sent.add(&datagram);
         self.renew_route(&flow);
-        mss::clamp(&datagram, packet, self.segment_limit(&flow));
+        self.note_size(&flow, packet, now);
+        self.clamp(&flow, &datagram, packet);
         flow.last_packet.note(packet);
         datagram.readdress(packet, flow.wire.inner, flow.wire.host);
         if flow.is_direct() {
@@ -60,11 +63,7 @@ impl<E: Environment> Client<E> {
         }
         let content = content_of(&datagram, packet);
         match self.encapsulate(&flow, front, datagram.traffic_class, content) {
-            Some(outer) => {
-                let to = flow.wire.hop.addr;
-                self.fragmented.note(packet, outer, to, || flow.route_mtu());
-                Fate::Encapsulated(Counter::ClientEncapsulated)
-            }
+            Some(_) => Fate::Encapsulated(Counter::ClientEncapsulated),
             None => Fate::Dropped(Counter::TooLong),
         }
     }
@@ -134,6 +133,8 @@ impl<E: Environment> Client<E> {
             lease,
             source: AtomicU32::new(source.into()),
             route_mtu: AtomicU16::new(route_mtu.unwrap_or(0)),
+            path_mtu: KnownMtu::default(),
+            told: Told::default(),
             epoch: AtomicU64::new(epoch),
             last_sent: AtomicU64::new(now.as_millis()),
             last_packet: LastPacket::default(),

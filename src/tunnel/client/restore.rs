@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::errors::LastPacket;
+use super::path_mtu::KnownMtu;
 use super::{AppKey, Client, Environment, Flow, Lease};
 use crate::time::Time;
 use crate::tunnel::common::Traffic;
 use crate::tunnel::lifetime::Lifetime;
+use crate::tunnel::route::Told;
 use crate::tunnel::saved::SavedClient;
 use crate::tunnel::table::Entry;
 use crate::wire::datagram::Transport;
@@ -56,6 +58,8 @@ impl<E: Environment> Client<E> {
             lease,
             source: AtomicU32::new(source.into()),
             route_mtu: AtomicU16::new(0),
+            path_mtu: KnownMtu::default(),
+            told: Told::default(),
             // The route is asked for with the first packet.
             epoch: AtomicU64::new(u64::MAX),
             last_sent: AtomicU64::new(0),

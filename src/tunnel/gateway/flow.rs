@@ -3,7 +3,7 @@
 use crate::time::Time;
 use crate::tunnel::common::{Quota, Traffic};
 use crate::tunnel::lifetime::Lifetime;
-use crate::tunnel::route::RouteMtu;
+use crate::tunnel::route::{RouteMtu, Told};
 use crate::tunnel::table::Entry;
 use crate::wire::Endpoint;
 use crate::wire::datagram::Transport;
@@ -37,6 +37,7 @@ pub struct Flow {
     pub(super) transport: Transport,
     pub(super) lifetime: Lifetime,
     pub(super) route_mtu: RouteMtu,
+    pub(super) told: Told,
     pub(super) received: Traffic,
     pub(super) sent: Traffic,
     pub(super) quota: Quota,

@@ -14,6 +14,7 @@ use crate::config::Export;
 use crate::counters::Counter;
 use crate::time::Time;
 use crate::wire::datagram::Transport;
+use crate::wire::icmp_error::too_long;
 use crate::wire::outer::{Content, LEVEL};
 use crate::wire::{Datagram, Endpoint, mss};
 
@@ -23,7 +24,7 @@ use super::common::{
 use super::exports;
 use super::fate::{Fate, Front};
 use super::lifetime::{Direction, Lifetime};
-use super::route::{Fragmented, RouteMtu, Routes, working_mtu};
+use super::route::{Fragmented, RouteMtu, Routes, Told, working_mtu};
 use super::table::{Entry, FlowTable, Refusal};
 pub use flow::Flow;
 use flow::{LanKey, TunnelKey};
@@ -128,15 +129,23 @@ impl<E: Routes> Gateway<E> {
         }
         flow.lifetime.note(datagram.transport, Direction::Reverse, now);
         flow.sent.add(&datagram);
+        self.note_size(&flow, datagram.src.addr, packet, now);
         self.clamp(&flow, &datagram, packet, now);
         datagram.readdress(packet, datagram.src, flow.key.inner);
         match self.encapsulate(&flow, &datagram, packet, front) {
-            Some(outer) => {
-                let mtu = || self.route_mtu(&flow, now);
-                self.fragmented.note(packet, outer, flow.key.outer.addr, mtu);
-                Fate::Encapsulated(Counter::GatewayEncapsulated)
-            }
+            Some(_) => Fate::Encapsulated(Counter::GatewayEncapsulated),
             None => Fate::Dropped(Counter::TooLong),
+        }
+    }
+
+    /// A packet that may be too long is sent on all the same, in fragments, and counted; the host is told,
+    /// as by any router.
+    fn note_size(&self, flow: &Flow, host: Ipv4Addr, packet: &[u8], now: Time) {
+        let mtu = || self.route_mtu(flow, now);
+        if let Some(mtu) = self.fragmented.note(packet, 1, flow.key.outer.addr, mtu)
+            && flow.told.is_due(now)
+        {
+            self.env.report(host, &too_long(mtu, host, packet));
         }
     }
 
@@ -249,6 +258,7 @@ impl<E: Routes> Gateway<E> {
             transport,
             lifetime,
             route_mtu: RouteMtu::unknown(),
+            told: Told::default(),
             received: Traffic::default(),
             sent: Traffic::default(),
             quota,

@@ -2,6 +2,7 @@
 
 mod errors;
 mod hostile;
+mod measured;
 mod net;
 mod own;
 mod path_mtu;

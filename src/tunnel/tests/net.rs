@@ -42,6 +42,8 @@ pub(super) struct World {
     pub(super) few_ports: Arc<AtomicBool>,
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
+    /// ICMP errors of its own: to whom, and the whole packets.
+    pub(super) reports: Arc<Mutex<Vec<(Ipv4Addr, Vec<u8>)>>>,
     /// MTUs of routes that have another than 1500.
     pub(super) mtus: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
 }
@@ -89,6 +91,11 @@ impl Routes for World {
 
     fn route_epoch(&self) -> u64 {
         self.epoch.load(Relaxed)
+    }
+
+    fn report(&self, to: Ipv4Addr, error: &[u8]) {
+        assert_checksums(error);
+        self.reports.lock().expect("no panic").push((to, error.to_vec()));
     }
 }
 
@@ -214,6 +221,7 @@ pub(super) fn settings(max_flows: usize) -> client::Settings {
         max_flows,
         max_flows_per_host: max_flows as u32 * 9 / 10,
         gateway: None,
+        path_mtus: None,
     }
 }
 

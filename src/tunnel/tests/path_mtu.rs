@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::tunnel::route::{LEAST_ROUTE_MTU, working_mtu};
 use crate::tunnel::{Client, Gateway, Origin, Saved, client};
-use crate::wire::Endpoint;
 use crate::wire::tests::{tcp_syn, udp};
+use crate::wire::{Datagram, Endpoint, IcmpError};
 
 use super::net::*;
 
@@ -218,4 +218,61 @@ fn what_leaves_a_gateway_in_fragments_against_its_will_is_counted() {
     world.set_mtu("198.51.100.20", 1420);
     reply(&y, answer(1421), START + Duration::from_secs(1)).expect("sent all the same");
     assert_eq!(y.fragmented(), (1, x.addr, 1420));
+}
+
+/// What a report says: to whom, which MTU in octets, about which packet.
+fn reported(world: &World) -> Vec<(std::net::Ipv4Addr, u16, Vec<u8>)> {
+    let reports = std::mem::take(&mut *world.reports.lock().expect("no panic"));
+    let read = |(to, error): (std::net::Ipv4Addr, Vec<u8>)| {
+        let datagram = Datagram::parse(&error).expect("well formed");
+        assert_eq!(datagram.dst.addr, to);
+        assert!(error.len() <= 576, "RFC 1812 \u{a7}4.3.2.3");
+        let parsed = IcmpError::parse(&datagram, &error).expect("an error");
+        assert!(parsed.is_about_mtu(&error));
+        (to, u16::from_be_bytes([error[26], error[27]]), parsed.quote(&error).to_vec())
+    };
+    reports.into_iter().map(read).collect()
+}
+
+#[test]
+fn a_served_host_is_told_what_is_too_long() {
+    let x = Peer::new("198.51.100.20");
+    let (host, b) = (at("192.168.0.7:3456"), Endpoint { addr: x.map(PATH), port: 80 });
+    let datagram = |from: Endpoint, octets: usize| udp(from, b, &vec![0; octets - 2 * 28]);
+    let sent = |packet: Vec<u8>, now| -> Option<u16> {
+        let (from, head) = (ends(&packet).0, packet[..packet.len().min(548)].to_vec());
+        x.send_from(Origin::Served, packet, now).expect("passed on all the same");
+        let mut reports = reported(&x.world);
+        assert!(reports.len() <= 1);
+        let (to, mtu, quote) = reports.pop()?;
+        assert_eq!((to, quote), (from.addr, head));
+        Some(mtu)
+    };
+    let later = START + Duration::from_secs(1);
+    assert_eq!(sent(datagram(host, 1500), START), None);
+    assert_eq!(sent(datagram(host, 1501), START), Some(1472));
+    assert_eq!(sent(datagram(host, 1501), START), None, "just told");
+    assert_eq!(sent(divisible(datagram(host, 1501)), later), None);
+    assert_eq!(sent(datagram(host, 1501), later), Some(1472));
+    x.world.set_mtu(Y, 1420);
+    let another = Endpoint { port: 3457, ..host };
+    assert_eq!(sent(datagram(another, 1421), START), Some(1392));
+    // Programs here learn it from the route to the mapped address.
+    x.send(datagram(at(APP), 1501), START).expect("sent all the same");
+    assert_eq!(reported(&x.world), []);
+}
+
+#[test]
+fn an_exported_host_is_told_what_is_too_long() {
+    let (y, world) = gateway_of(1500);
+    let (x, b) = (at("198.51.100.20:1000"), at("192.168.0.2:80"));
+    let question = udp(at("192.168.0.2:3456"), b, b"?");
+    arrive(&y, udp(x, at("203.0.113.1:100"), &question), START).expect("arrived");
+    let packet = udp(b, x, &vec![0; 1473 - 28]);
+    reply(&y, packet.clone(), START).expect("sent all the same");
+    assert_eq!(reported(&world), [(b.addr, 1472, packet[..548].to_vec())]);
+    reply(&y, packet.clone(), START).expect("sent all the same");
+    assert_eq!(reported(&world), [], "just told");
+    reply(&y, packet, START + Duration::from_secs(1)).expect("sent all the same");
+    assert_eq!(reported(&world).len(), 1);
 }

@@ -30,6 +30,7 @@ impl Peer {
         let mappings = std::sync::Arc::new(mappings);
         let settings = client::Settings {
             mtu: 1500,
+            path_mtus: None,
             keepalive: SLACK,
             max_flows: 1000,
             max_flows_per_host: 9,
@@ -152,6 +153,7 @@ fn a_flow_that_gave_way_does_not_come_back_instead_of_its_heir() {
 fn another_client(peer: &Peer) -> Client<World> {
     let settings = client::Settings {
         mtu: 1500,
+        path_mtus: None,
         keepalive: SLACK,
         max_flows: 10,
         max_flows_per_host: 9,

@@ -1,0 +1,151 @@
+//! The thread that measures what paths carry, as `nattt trace` does: several paths at once, few packets
+//! each.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::{debug, info};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::counters::{Counter, Counters};
+use crate::os::clock::Clock;
+use crate::os::nfqueue::Wake;
+use crate::os::probe::{Socket, random};
+use crate::probe::{Kind, Survey, Tunnel};
+use crate::tunnel::PathMtus;
+use crate::tunnel::path_mtu::Question;
+use crate::wire::datagram::protocol;
+
+use super::stop::Stop;
+
+/// Measurements at the same time; others wait.
+const AT_ONCE: usize = 8;
+
+/// What the thread needs.
+pub(super) struct Measuring {
+    pub(super) path_mtus: Arc<PathMtus>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) stop: Arc<Stop>,
+    pub(super) wake: Arc<Wake>,
+}
+
+/// One path's.
+struct Measurement {
+    question: Question,
+    socket: Socket,
+    survey: Survey,
+}
+
+impl Measuring {
+    /// Goes on until a stop is requested. What is not finished then is begun again when it is needed.
+    pub(super) fn run(self) -> io::Result<()> {
+        let (mut waiting, mut running) = (Vec::new(), Vec::new());
+        while !self.stop.requested() {
+            self.wake.clear();
+            waiting.extend(self.path_mtus.take());
+            while running.len() < AT_ONCE
+                && let Some(question) = waiting.pop()
+            {
+                running.extend(self.begin(question));
+            }
+            let patience = self.send(&mut running);
+            self.wait(&mut running, patience)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, question: Question) -> Option<Measurement> {
+        match Socket::open(question.path.first()) {
+            Ok(socket) => {
+                let [secret, tag] = [random() as u16, random() as u16];
+                let tunnel = Tunnel::new(question.path.clone(), socket.here(), secret);
+                let survey = Survey::of_sizes(tunnel, kind(&question), question.most, tag);
+                Some(Measurement { question, socket, survey })
+            }
+            Err(error) => {
+                self.end(&question, Err(error));
+                None
+            }
+        }
+    }
+
+    /// Sends what is due; ends what is over. How long to wait then: for ever, if nothing runs.
+    fn send(&self, running: &mut Vec<Measurement>) -> Option<Duration> {
+        let mut patience: Option<Duration> = None;
+        running.retain_mut(|Measurement { question, socket, survey }| {
+            match socket.send_due(survey) {
+                Ok(Some(wait)) => {
+                    patience = Some(patience.map_or(wait, |least| least.min(wait)));
+                    true
+                }
+                Ok(None) => {
+                    self.end(question, Ok(survey));
+                    false
+                }
+                Err(error) => {
+                    self.end(question, Err(error));
+                    false
+                }
+            }
+        });
+        patience
+    }
+
+    fn wait(&self, running: &mut Vec<Measurement>, patience: Option<Duration>) -> io::Result<()> {
+        let timeout = patience.map(Timespec::try_from).transpose().map_err(io::Error::other)?;
+        let sockets = running.iter().map(|measurement| &measurement.socket);
+        let mut fds =
+            vec![PollFd::new(&*self.stop, PollFlags::IN), PollFd::new(&*self.wake, PollFlags::IN)];
+        fds.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<_> = fds.iter().skip(2).map(|fd| !fd.revents().is_empty()).collect();
+        let mut ready = ready.into_iter();
+        running.retain_mut(|Measurement { question, socket, survey }| {
+            let taken = if ready.next() == Some(true) { socket.take(survey) } else { Ok(()) };
+            taken.map_err(|error| self.end(question, Err(error))).is_ok()
+        });
+        Ok(())
+    }
+
+    fn end(&self, question: &Question, result: io::Result<&mut Survey>) {
+        let path = &question.path;
+        let sizes = match result {
+            Ok(survey) => survey.sizes(),
+            Err(error) => {
+                debug!("measuring the MTU to {path}: {error}");
+                None
+            }
+        };
+        let boxes = path.hops();
+        let octets = sizes.as_ref().and_then(|sizes| sizes.working(boxes.len()));
+        let before = self.path_mtus.learn(boxes, octets, self.clock.now());
+        self.counters.add(Counter::PathsMeasured);
+        let Some(known) = self.path_mtus.measured(boxes) else {
+            return debug!("the MTU to {path} is not known: nobody answers what asks for it");
+        };
+        let changed = before.map(|before| before.octets) != Some(known.octets);
+        match sizes {
+            Some(sizes) if changed && known.octets < question.most => info!(
+                "to {path} {} octets get through whole: {}; TCP connections fit from now on",
+                known.octets,
+                sizes.sentence(path)
+            ),
+            _ => debug!("to {path} {} octets get through whole", known.octets),
+        }
+    }
+}
+
+/// What the last box lets in, for one that answers with ICMP's "time exceeded".
+fn kind(question: &Question) -> Kind {
+    match question.protocol {
+        protocol::TCP => Kind::Tcp(question.port),
+        protocol::UDP => Kind::Udp(question.port),
+        _ => Kind::Ping,
+    }
+}
