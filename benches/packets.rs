@@ -61,6 +61,8 @@ impl Routes for World {
     fn route_epoch(&self) -> u64 {
         0
     }
+
+    fn report(&self, _: Ipv4Addr, _: &[u8]) {}
 }
 
 impl Environment for World {
@@ -113,6 +115,7 @@ fn client() -> (Client<World>, Ipv4Addr) {
         max_flows: 1000,
         max_flows_per_host: 1000,
         gateway: None,
+        path_mtus: Some(Arc::default()),
     };
     (Client::new(settings, World, mappings), mapped)
 }

@@ -41,7 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "config", "control", "counters", "dns", "doctor", "mapping", "metrics", "os", "path",
-            "rules", "time", "tunnel", "wire",
+            "probe", "rules", "time", "tunnel", "wire",
         ],
     ),
     (

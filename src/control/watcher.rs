@@ -211,9 +211,9 @@ fn is_trouble(counter: &Counter) -> bool {
         ClientErrorSent, DnsDenialLifted, DnsEmulated, DnsHeld, DnsHintsDropped, DnsMapped,
         DnsNamed, DnsNoRecord, DnsPassed, GatewayDecapsulated, GatewayEncapsulated,
         GatewayErrorForwarded, GatewayErrorPassed, GatewayErrorSent, KeepalivesReceived,
-        KeepalivesSent, ProxyQuestions,
+        KeepalivesSent, PathsMeasured, ProxyQuestions,
     };
-    const FINE: [counters::Counter; 21] = [
+    const FINE: [counters::Counter; 22] = [
         ClientDecapsulated,
         ClientDirect,
         ClientEncapsulated,
@@ -234,6 +234,7 @@ fn is_trouble(counter: &Counter) -> bool {
         GatewayErrorSent,
         KeepalivesReceived,
         KeepalivesSent,
+        PathsMeasured,
         ProxyQuestions,
     ];
     FINE.iter().all(|fine| fine.name() != counter.name)

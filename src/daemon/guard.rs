@@ -152,8 +152,8 @@ impl Guard {
         pool.given.store(mtu, Relaxed);
         if open {
             route::set(pool.net, PoolRoute::Open { mtu })?;
-            // Somebody may have removed them.
-            return narrow.iter().try_for_each(|(&addr, &mtu)| open_one(addr, mtu));
+            // The first link may have become smaller, and somebody may have removed them.
+            return narrow.iter().try_for_each(|(&addr, &least)| open_one(addr, least.min(mtu)));
         }
         let removed = narrow.keys().try_for_each(|&addr| close_one(addr));
         route::set(pool.net, PoolRoute::Closed).and(removed)

@@ -1,29 +1,77 @@
 #!/bin/bash
 # A link in the middle carries less than the first, and what is behind it drops fragments: natttd finds out
-# what gets through, and TCP connections fit, in both directions, from the very first on.
+# what gets through, and TCP connections fit, from the very first on, in both directions. Others are told.
 #
-#   A 192.0.2.130 --- M --- R --- Y 203.0.113.1 | 10.0.0.1 --- T 10.0.0.9 | 192.168.0.1 --- B
+#                             A1 --- X ---+
+#   A 192.0.2.130 ------------------------+--- M --- R --- Y 203.0.113.1 | 10.0.0.1 --- T --- B
 . "$(dirname "$0")/lib.sh"
 
+# ---- helpers -------------------------------------------------------------------------------------
+
+# link_mtu OCTETS: of the link between M and R, which no natttd has a part in.
 link_mtu() {
     ip -n "$PREFIX-R" link set to-M mtu "$1"
     ip -n "$PREFIX-R" link set mid mtu "$1"
     ip -n "$PREFIX-M" link set wan mtu "$1"
 }
 
-drop_fragments() {
-    local name
-    for name in "$@"; do
-        on "$name" nft -f - <<'NFT'
-table ip lossy {
-    chain prerouting {
-        type filter hook prerouting priority -450
-        ip frag-off & 0x3fff != 0 drop
+# lose WHAT CHAIN NODE RULE: that is lost there from now on; nobody hears of it.
+lose() {
+    on "$3" nft -f - <<NFT
+table ip $1 {
+    chain lossy {
+        $2
+        $4
     }
 }
 NFT
-    done
 }
+
+# Before connection tracking would put them together.
+drop_fragments() {
+    lose fragments 'type filter hook prerouting priority -450' "$1" 'ip frag-off & 0x3fff != 0 drop'
+}
+
+hide_errors() {
+    lose errors 'type filter hook output priority filter' "$1" \
+        'icmp type destination-unreachable icmp code frag-needed drop'
+}
+
+heal() {
+    on "$2" nft delete table ip "$1"
+}
+
+# transfers NODE WHAT NAME: down and up.
+transfers() {
+    local sum
+    sum=$(sha256sum <"$RUN/big")
+    same "$sum" "$(PATIENCE=20 fetch "$1" "$3/big" | sha256sum)" "a large answer, $2"
+    same "${sum%% *}" "$(PATIENCE=20 fetch "$1" "$3/" -T "$RUN/big")" "a large request, $2"
+}
+
+# knows NODE OCTETS NAME: what natttd there says about the first path.
+knows() {
+    [ "$(control "$1" explain "$3" --json | jq .known.judgements[0].path.measured.octets)" = "$2" ]
+}
+
+# anew NODE: a natttd that has measured nothing.
+anew() {
+    stop "$1" natttd
+    rm -rf "$RUN/$1-state"
+    on "$1" ip route flush cache
+    start_natttd "$1"
+}
+
+# route_of NODE NAME: that of the name's mapped address, if it has one of its own.
+route_of() {
+    on "$1" ip -4 route show table local "$(lookup "$1" "$2")/32"
+}
+
+sizes() {
+    on "$1" "$PYTHON" "$PEERS/sizes.py" "$2" 7 "${@:3}"
+}
+
+# ---- topology ------------------------------------------------------------------------------------
 
 internet
 hub R mid 192.0.2.1/25
@@ -35,6 +83,12 @@ ip -n "$PREFIX-M" route add default via 192.0.2.1
 ip -n "$PREFIX-R" route add 192.0.2.128/25 via 192.0.2.2
 host A 192.0.2.130/25 192.0.2.129 M pub
 workstation_firewall A
+node X
+plug X wan 192.0.2.131/25 M pub
+hub X lan 192.168.7.1/24
+ip -n "$PREFIX-X" route add default via 192.0.2.129
+nat_rules X
+host A1 192.168.7.2/24 192.168.7.1 X lan
 nat_box Y 203.0.113.1 203.0.113.254 gw
 box_behind Y T
 host B 192.168.0.2/24 192.168.0.1 T lan
@@ -42,16 +96,72 @@ serve B
 accept_tunnelled Y
 nattt_gateway Y 10.0.0.0/24
 nattt_gateway T
-link_mtu 1420
-drop_fragments M R
 head -c 300000 /dev/urandom >"$RUN/big"
+
+# ---- a path on which all is well -----------------------------------------------------------------
+
 nattt_client A
-sum=$(sha256sum <"$RUN/big")
-same "$sum" "$(PATIENCE=20 fetch A deep.example/big | sha256sum)" "a large answer"
-same "${sum%% *}" "$(PATIENCE=20 fetch A deep.example/ -T "$RUN/big")" "the same the other way"
-sleep 3
-cat "$(log A natttd)"
-control A explain deep.example
-control A counters | grep -E "path|frag"
-same "$sum" "$(PATIENCE=20 fetch A deep.example/big | sha256sum)" "a large answer"
-control A flows
+fetch A deep.example/ >/dev/null || fail "a first connection"
+wait_for 20 "a measurement of a good path" knows A 1500 deep.example
+matches 'MTU +1444 octets; with the tunnel.s headers 1500 octets, as configured and as the route to 203\.0\.113\.1 has it\. That gets through whole, as measured [0-9]+s ago' \
+    "$(control A explain deep.example)" "explain, all is well"
+# A level more than the pool's route counts on: programs are told.
+has_route() { matches " mtu $3 " "$(route_of "$1" "$2") "; }
+wait_for 10 "the route of a mapped address behind two boxes" has_route A deep.example 1444
+same "1416; EMSGSIZE from 1417 on" "$(sizes A deep.example do 1416 1417)" "datagrams with DF"
+
+# ---- a smaller link, and fragments are dropped behind it, in both directions ---------------------
+
+link_mtu 1420
+drop_fragments M
+drop_fragments R
+for errors in told hidden; do
+    [ "$errors" = told ] || hide_errors M
+    anew A
+    # The first connection of all: nothing is known of the path.
+    transfers A "errors are $errors" deep.example
+    wait_for 20 "a measurement, errors are $errors" knows A 1420 deep.example
+    transfers A "measured, errors are $errors" deep.example
+    wait_for 10 "the route of the mapped address" has_route A deep.example 1364
+    # Answers are a little longer.
+    same "1290; EMSGSIZE from 1337 on" "$(sizes A deep.example do 1290 1337)" "datagrams with DF"
+done
+matches 'to 203\.0\.113\.1:100 10\.0\.0\.9:100 192\.168\.0\.2 1420 octets get through whole: packets over 1420 octets are lost between this host and NAT box 1, 203\.0\.113\.1: something drops fragments there; .*; TCP connections fit from now on' \
+    "$(cat "$(log A natttd)")" "the log"
+matches 'MTU +1364 octets; with the tunnel.s headers 1420 octets, what gets through whole, as measured [0-9]+s ago; the first link takes 1500 octets' \
+    "$(control A explain deep.example)" "what explain says"
+more 0 "$(counter A paths_measured)" "measurements"
+# What is tried is what the first link takes, so that the loss is seen; it needs no setting.
+said=$(control A trace deep.example)
+matches 'packets over 1420 octets are lost .*natttd here measures that by itself' "$said" "what trace says"
+
+# A reload forgets nothing; a stop and a loss of the rules leave no route open.
+reload A >/dev/null
+same 1420 "$(control A explain deep.example --json | jq .known.judgements[0].path.measured.octets)" "after a reload"
+wait_for 10 "the route after a reload" has_route A deep.example 1364
+address=$(lookup A deep.example)
+rules A remove
+closed() { [ -z "$(on A ip -4 route show table local "$address/32")" ]; }
+wait_for 10 "no route of a mapped address without rules" closed
+rules A apply
+wait_for 10 "the route with rules again" has_route A deep.example 1364
+stop A natttd
+closed || fail "natttd left a route of a mapped address"
+refused "a mapped address without natttd" on A ping -n -q -c 1 -W 1 "$address"
+
+# Without measurements: what this is all about.
+echo 'measure_mtu = false' >>"$RUN/A.toml"
+start_natttd A
+PATIENCE=3 refused "a large answer through the black hole" fetch A deep.example/big
+stop A natttd
+
+# ---- a host that is served, and its router -------------------------------------------------------
+
+client_config X
+printf 'pool = "198.18.0.0/15"\nserve = ["lan"]\n' >>"$RUN/X.toml"
+start_natttd X
+transfers A1 "a served host" deep.example
+wait_for 20 "a measurement of a router" knows X 1420 deep.example
+transfers A1 "a served host, measured" deep.example
+# It sends what the first link takes; the router tells it what gets through.
+same "1290; EMSGSIZE from 1337 on" "$(sizes A1 deep.example do 1290 1337)" "datagrams with DF of a served host"

@@ -129,8 +129,17 @@ done
 pool_mtu A 1472
 pool_mtu X 1472
 
-# What is larger than that against its will still arrives, in fragments, and is counted.
-same 1472 "$(sizes A1 do 1 1472)" "datagrams of A1 with DF"
+# What is larger than that against its will still arrives, in fragments, and is counted; its sender is told.
+# What X has measured is its uplink as it was.
+stop X natttd
+start_natttd X
+pool_mtu X 1472
+capture B eth0 'udp port 7'
+same "1; EMSGSIZE from 1472 on" "$(sizes A1 do 1 1472)" "datagrams of A1 with DF"
+wait_for 10 "a datagram of A1 with DF" seen B eth0 '\.7: UDP, length 1472'
+stop B tcpdump-eth0
+matches ' mtu 1472' "$(on A1 ip route get "$(mapped A1 b.example)")" "what A1 was told"
+same 1472 "$(sizes A1 dont 1472)" "datagrams of A1 without DF"
 counted() { more 0 "$(counter X client_fragmented)" "packets of A1 that left in fragments"; }
 wait_for 10 "the counter at X" counted
 matches "Fragments: +[0-9]+ packets that forbid them left in fragments, the last one to 203.0.113.1, where the route has an MTU of 1500" \

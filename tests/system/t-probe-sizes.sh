@@ -121,10 +121,13 @@ hide_errors M
 sizes "a black hole" "$lost" deep.example
 heal quiet M
 
-# The symptom, and that the advice helps: what natttd makes then is what a probe tries.
+# The symptom where natttd does not measure by itself, and that the advice helps: what natttd makes then is
+# what a probe tries.
 head -c 300000 /dev/urandom >"$RUN/big"
 on A ip route flush cache
-nattt_client A
+client_config A
+echo 'measure_mtu = false' >>"$RUN/A.toml"
+start_natttd A
 PATIENCE=3
 refused "a large answer through the black hole" fetch A deep.example/big
 fetch A deep.example/ >/dev/null || fail "a small answer"

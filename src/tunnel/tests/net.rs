@@ -43,10 +43,13 @@ pub(super) struct World {
     /// Boxes to which there is no route.
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
     /// ICMP errors of its own: to whom, and the whole packets.
-    pub(super) reports: Arc<Mutex<Vec<(Ipv4Addr, Vec<u8>)>>>,
+    pub(super) reports: Arc<Mutex<Vec<Report>>>,
     /// MTUs of routes that have another than 1500.
     pub(super) mtus: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
 }
+
+/// An ICMP error, and to whom.
+type Report = (Ipv4Addr, Vec<u8>);
 
 pub(super) struct Reserved {
     kind: PortKind,
