@@ -158,9 +158,30 @@ pool_mtu A 1472
 
 # ---- a smaller link in the middle ----------------------------------------------------------------
 
-# Nobody knows of it: R, the router between, makes fragments of what A and Y send.
 on R ip link set pub mtu 1300
 on R ip link set gw mtu 1300
+
+# measures yes|no: a natttd at A that has measured nothing.
+measures() {
+    stop A natttd
+    configure A '/measure_mtu/d'
+    [ "$1" = yes ] || configure A '/^\[client\]/a measure_mtu = false'
+    start_natttd A
+}
+
+# natttd finds it out, and what follows fits.
+measures yes
+fetch A b.example/ >/dev/null || fail "a first connection"
+# The kernel may have heard of it, too.
+known() { matches ' 1300 octets, .*hat gets through whole, as measured' "$(control A explain b.example)"; }
+wait_for 20 "a measurement of a link of 1300 in the middle" known
+watch A R Y
+megabytes A "a link of 1300 that natttd has measured"
+in_one_piece "a link of 1300 that natttd has measured"
+
+# Nobody knows of it: R, the router between, makes fragments of what A and Y send.
+measures no
+on A ip route flush cache
 watch A R
 megabytes A "a link of 1300 in the middle"
 marked
@@ -191,6 +212,7 @@ more 0 "$(pieces A)" "fragments at A over a route of 600"
 on R ip link set pub mtu 1500
 on R ip link set gw mtu 1500
 on A ip route flush cache
+measures yes
 
 # ---- under way -----------------------------------------------------------------------------------
 
