@@ -207,7 +207,9 @@ fn mtu(path: &Path, Judgement { mtu, outer, path: known, .. }: &Judgement) -> St
     let text = format!("{mtu} octets; with the tunnel's headers ");
     let Some(PathMtu { tcp, measured }) = known else { return text + &link };
     let Some(Measurement { octets, ago_s }) = measured else {
-        return format!("{text}{link}. Not measured yet: TCP counts on {tcp}");
+        return format!(
+            "{text}{link}. What the whole path carries is not known: TCP counts on {tcp}"
+        );
     };
     let ago = units::duration(*ago_s);
     match *octets < outer.octets {

@@ -149,6 +149,46 @@ stop A natttd
 closed || fail "natttd left a route of a mapped address"
 refused "a mapped address without natttd" on A ping -n -q -c 1 -W 1 "$address"
 
+# The uplink of the outer of two boxes, which sees no SYN: only the client can know of it.
+link_mtu 1500
+heal errors M
+heal fragments M
+for link in "R to-Y" "R gw" "Y wan"; do
+    ip -n "$PREFIX-${link% *}" link set "${link#* }" mtu 1400
+done
+drop_fragments A
+start_natttd A
+for known in nothing 1400; do
+    [ "$known" = nothing ] || wait_for 20 "a measurement of the outer box's uplink" knows A 1400 deep.example
+    transfers A "the outer box's uplink is smaller, $known known" deep.example
+done
+heal fragments A
+for link in "R to-Y" "R gw" "Y wan"; do
+    ip -n "$PREFIX-${link% *}" link set "${link#* }" mtu 1500
+done
+stop A natttd
+link_mtu 1420
+drop_fragments M
+hide_errors M
+
+# Boxes and a host that answer nothing which is asked of them: TCP fits all the same.
+for box in Y T B; do
+    lose silence 'type filter hook output priority filter' "$box" \
+        'icmp type { time-exceeded, destination-unreachable, echo-reply } drop'
+done
+rm -rf "$RUN/A-state"
+on A ip route flush cache
+start_natttd A
+transfers A "boxes that answer nothing" deep.example
+measured() { more 0 "$(counter A paths_measured)" "measurements"; }
+wait_for 30 "a measurement that ends with nothing" measured
+matches 'What the whole path carries is not known: TCP counts on 1280' "$(control A explain deep.example)" "what explain says of silent boxes"
+transfers A "boxes that answered nothing" deep.example
+stop A natttd
+for box in Y T B; do
+    heal silence "$box"
+done
+
 # Without measurements: what this is all about.
 echo 'measure_mtu = false' >>"$RUN/A.toml"
 start_natttd A
