@@ -105,6 +105,10 @@ JSON
         [ -z "${WORKERS:-}" ] || printf '[queues]\nworkers = %s\n' "$WORKERS" >>"$RUN/$name.toml"
         start_natttd "$name"
     done
+    # A first connection has smaller segments. Older binaries measure nothing.
+    on A ping -n -q -c 3 -W 5 "${TARGET[nattt]}" >/dev/null
+    measured() { [ "$(counter A paths_measured)" != 0 ]; }
+    wait_for 20 "what the path carries" measured
 }
 
 # iperf_server ADDRESS: one for each address, because a wildcard socket would answer UDP from the
