@@ -1,6 +1,7 @@
 //! The thread that measures what paths carry, as `nattt trace` does: several paths at once, few packets
 //! each.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use super::stop::Stop;
 
 /// Measurements at the same time; others wait.
 const AT_ONCE: usize = 8;
+/// So many of them; what there is no room for is asked again by later flows.
+const WAITING: usize = 64;
 
 /// What the thread needs.
 pub(super) struct Measuring {
@@ -42,12 +45,13 @@ struct Measurement {
 impl Measuring {
     /// Goes on until a stop is requested. What is not finished then is begun again when it is needed.
     pub(super) fn run(self) -> io::Result<()> {
-        let (mut waiting, mut running) = (Vec::new(), Vec::new());
+        let (mut waiting, mut running) = (VecDeque::new(), Vec::new());
         while !self.stop.requested() {
             self.wake.clear();
             waiting.extend(self.path_mtus.take());
+            waiting.truncate(WAITING);
             while running.len() < AT_ONCE
-                && let Some(question) = waiting.pop()
+                && let Some(question) = waiting.pop_front()
             {
                 running.extend(self.begin(question));
             }
