@@ -56,7 +56,10 @@ impl Measuring {
                 running.extend(self.begin(question));
             }
             let patience = self.send(&mut running);
-            self.wait(&mut running, patience)?;
+            // What has ended made room.
+            if waiting.is_empty() || running.len() == AT_ONCE {
+                self.wait(&mut running, patience)?;
+            }
         }
         Ok(())
     }
@@ -151,5 +154,51 @@ fn kind(question: &Question) -> Kind {
         protocol::TCP => Kind::Tcp(question.port),
         protocol::UDP => Kind::Udp(question.port),
         _ => Kind::Ping,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::path::{Hop, Path};
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::time::Instant;
+
+    /// What nobody answers ends, too, and makes room for the next.
+    #[test]
+    fn every_question_has_its_turn() {
+        let path_mtus = Arc::new(PathMtus::default());
+        let counters = Arc::new(Counters::default());
+        let clock = Clock::start();
+        let stop = Arc::new(Stop::new().expect("an eventfd"));
+        let wake = Arc::new(Wake::new().expect("an eventfd"));
+        // Closed ports: the kernel refuses at once, and all end at the same time.
+        let closed: Vec<_> = (0..2 * AT_ONCE + 1)
+            .map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"))
+            .collect();
+        let ports = closed.iter().map(|socket| socket.local_addr().expect("bound").port());
+        for port in ports {
+            let hop = Hop { addr: Ipv4Addr::LOCALHOST, port };
+            let path = Path::new(vec![hop], Ipv4Addr::new(192, 168, 0, 2)).expect("a path");
+            let question = Question { path, protocol: protocol::TCP, port: 80, most: 1500 };
+            path_mtus.used(question, clock.now());
+        }
+        drop(closed);
+        let measuring = Measuring {
+            path_mtus,
+            counters: Arc::clone(&counters),
+            clock,
+            stop: Arc::clone(&stop),
+            wake,
+        };
+        let thread = std::thread::spawn(move || measuring.run());
+        let began = Instant::now();
+        let all = 2 * AT_ONCE as u64 + 1;
+        while counters.value(Counter::PathsMeasured) < all {
+            assert!(began.elapsed() < Duration::from_secs(60), "some wait for ever");
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        stop.request();
+        thread.join().expect("no panic").expect("no error");
     }
 }

@@ -100,7 +100,7 @@ impl PathMtus {
     }
 
     /// A flow has brought an answer on this path. If its MTU is not known well, it is to be measured.
-    pub(super) fn used(&self, question: Question, now: Time) {
+    pub fn used(&self, question: Question, now: Time) {
         let (boxes, most) = (question.path.hops(), question.most);
         if let Some(known) = self.read().get(boxes)
             && !known.is_due(most, now)
