@@ -82,8 +82,8 @@ fn queues(queues: &[Queue]) -> String {
 
 fn fragments(Fragmented { packets, last_to, route_mtu }: Fragmented) -> String {
     format!(
-        "{packets} packets that forbid them left in fragments, the last one to {last_to}, where the \
-         route has an MTU of {route_mtu}"
+        "{packets} packets that forbid them travelled in fragments, the last one to {last_to}, where the \
+         way has an MTU of {route_mtu}"
     )
 }
 

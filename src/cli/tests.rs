@@ -133,8 +133,8 @@ Pool:          127.64.0.0/10
 Mappings:      1 of at most 65536
 Client flows:  2 of at most 262144
 Client MTU:    1420 octets, the MTU of the default route (`mtu` = 1500)
-  Fragments:   7 packets that forbid them left in fragments, the last one to 203.0.113.1, where the \
-                    route has an MTU of 1420
+  Fragments:   7 packets that forbid them travelled in fragments, the last one to 203.0.113.1, where the \
+                    way has an MTU of 1420
 Gateway MTU:   1420 octets, the MTU of the default route (`mtu` = 1500)
 ";
     assert_eq!(text, expected);

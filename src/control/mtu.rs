@@ -39,20 +39,20 @@ pub struct Measurement {
 pub struct Sizes {
     /// Where the default route leads.
     pub mtu: Mtu,
-    /// Packets that left in fragments although they forbid that; absent if there were none.
+    /// Packets that travelled in fragments although they forbid that; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fragmented: Option<Fragmented>,
 }
 
-/// Packets with DF that were larger than the route's MTU with the tunnel's headers: their outer packet,
-/// whose DF is clear, left in fragments.
+/// Packets with DF that were larger with the tunnel's headers than their way carries: their outer packet,
+/// whose DF is clear, travelled in fragments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fragmented {
     /// How many.
     pub packets: u64,
     /// Where the last one went: the outermost NAT box, or the client.
     pub last_to: Ipv4Addr,
-    /// The MTU of the route there, octets.
+    /// The MTU of the way there, octets: of its route, or of all of it as it was measured.
     pub route_mtu: u16,
 }
 

@@ -44,8 +44,8 @@ fn fragments(role: &str, fragmented: Fragmented) -> Finding {
     Finding::information(
         "fragments",
         format!(
-            "{packets} packets of the {role} that forbid fragments left in fragments of the outer \
-             packet, the last one to {last_to}, where the route has an MTU of {route_mtu}"
+            "{packets} packets of the {role} that forbid fragments travelled in fragments of the outer \
+             packet, the last one to {last_to}, where the way has an MTU of {route_mtu}"
         ),
         "nothing, unless connections hang when much is sent: a NAT on the way then drops fragments. New \
          TCP connections fit by themselves; let UDP programs send less (`nattt explain NAME` says how \

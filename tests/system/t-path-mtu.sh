@@ -142,7 +142,7 @@ matches ' mtu 1472' "$(on A1 ip route get "$(mapped A1 b.example)")" "what A1 wa
 same 1472 "$(sizes A1 dont 1472)" "datagrams of A1 without DF"
 counted() { more 0 "$(counter X client_fragmented)" "packets of A1 that left in fragments"; }
 wait_for 10 "the counter at X" counted
-matches "Fragments: +[0-9]+ packets that forbid them left in fragments, the last one to 203.0.113.1, where the route has an MTU of 1500" \
+matches "Fragments: +[0-9]+ packets that forbid them travelled in fragments, the last one to 203.0.113.1, where the way has an MTU of 1500" \
     "$(control X status)" "status at X"
 
 # ---- what a route says, and which route ----------------------------------------------------------
@@ -247,7 +247,7 @@ down=$!
 under_way Y gateway_encapsulated
 uplink Y 1280
 reported() {
-    matches 'Fragments: +[0-9]+ packets .* to 198\.51\.100\.10, where the route has an MTU of 1280' \
+    matches 'Fragments: +[0-9]+ packets .* to 198\.51\.100\.10, where the way has an MTU of 1280' \
         "$(control Y status)" "status at Y"
     more 0 "$(counter Y gateway_fragmented)" "replies that left Y in fragments"
 }
