@@ -72,6 +72,10 @@ impl Environment for World {
         Some(Reserved(preferred))
     }
 
+    fn is_served(&self, _: Ipv4Addr) -> bool {
+        true
+    }
+
     fn ports_are_scarce(&self) -> bool {
         false
     }

@@ -319,7 +319,7 @@ mod tests {
             judgements: vec![Judgement {
                 refused: refused.map(str::to_owned),
                 mtu: 1472,
-                link_mtu: 1472,
+                link_mtu: Some(1472),
                 outer: None,
                 path: None,
             }],
@@ -403,7 +403,7 @@ mod tests {
         known.judgements.push(Judgement {
             refused: Some("private".into()),
             mtu: 1472,
-            link_mtu: 1472,
+            link_mtu: Some(1472),
             outer: None,
             path: None,
         });

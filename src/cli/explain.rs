@@ -212,12 +212,16 @@ fn mtu(path: &Path, Judgement { mtu, outer, path: known, .. }: &Judgement) -> St
         );
     };
     let ago = units::duration(*ago_s);
-    match *octets < outer.octets {
+    let said = match *octets < outer.octets {
         true => format!(
             "{text}{octets} octets, what gets through whole, as measured {ago} ago; the first link \
              takes {link}"
         ),
         false => format!("{text}{link}. That gets through whole, as measured {ago} ago"),
+    };
+    match *tcp < (*octets).min(outer.octets) {
+        true => format!("{said}. No more than {tcp} come back whole: TCP counts on that"),
+        false => said,
     }
 }
 
@@ -329,7 +333,7 @@ mod tests {
             judgements: vec![Judgement {
                 refused: None,
                 mtu: 1364,
-                link_mtu: 1364,
+                link_mtu: Some(1364),
                 outer: Some(OUTER),
                 path: None,
             }],

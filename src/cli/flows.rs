@@ -33,11 +33,14 @@ pub(super) fn render(total: usize, flows: &[Flow]) -> String {
     if total == 0 {
         return "No flow is open.\n".into();
     }
-    let parts = [client_flows(flows), gateway_flows(flows), left_out(total, flows.len())];
+    // What was used last is what people look for.
+    let mut sorted: Vec<_> = flows.iter().collect();
+    sorted.sort_by_key(|flow| flow.idle_s);
+    let parts = [client_flows(&sorted), gateway_flows(&sorted), left_out(total, flows.len())];
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
-fn client_flows(flows: &[Flow]) -> Option<String> {
+fn client_flows(flows: &[&Flow]) -> Option<String> {
     let mut table = Table::new(CLIENT);
     let mut any = false;
     for flow in flows {
@@ -65,7 +68,7 @@ fn client_flows(flows: &[Flow]) -> Option<String> {
     any.then(|| format!("Flows opened here, through tunnels:\n{}", table.render()))
 }
 
-fn gateway_flows(flows: &[Flow]) -> Option<String> {
+fn gateway_flows(flows: &[&Flow]) -> Option<String> {
     let mut table = Table::new(GATEWAY);
     let mut any = false;
     for flow in flows {

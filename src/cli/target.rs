@@ -136,7 +136,7 @@ pub(super) fn made_here(global: &Global, path: &Path) -> Option<Made> {
     let subject = Subject { name: ".".into(), records: vec![record], ..Subject::default() };
     let known = known(global, subject).ok()?;
     known.judgements.first().map(|judgement| Made {
-        octets: with_headers(path, judgement.link_mtu),
+        octets: with_headers(path, judgement.link_mtu.unwrap_or(judgement.mtu)),
         measures: judgement.path.is_some(),
     })
 }

@@ -64,8 +64,8 @@ pub struct Judgement {
     /// The largest packet that an application can send on this path, octets, as far as that is known.
     pub mtu: u16,
     /// The same as far as the first link goes.
-    #[serde(default)]
-    pub link_mtu: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_mtu: Option<u16>,
     /// With the tunnel's headers, of the first link; absent where there is no tunnel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outer: Option<Mtu>,

@@ -104,7 +104,7 @@ fn judgement(
         outer.zip(role).and_then(|(outer, role)| path_mtu(report, role, boxes, outer.octets));
     let measured = path.and_then(|path| path.measured).map_or(link, |known| known.octets.min(link));
     let [mtu, link_mtu] = [measured, link].map(|octets| octets.saturating_sub(levels));
-    Ok(Judgement { refused, mtu, link_mtu, outer, path })
+    Ok(Judgement { refused, mtu, link_mtu: Some(link_mtu), outer, path })
 }
 
 /// What is known of the links behind the first, which takes `most` octets.

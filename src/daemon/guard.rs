@@ -37,9 +37,15 @@ struct Pool {
     mtu: u16,
     /// The MTU that the route was given last; 0 if it was closed last.
     given: AtomicU16,
-    /// Addresses whose paths carry less, and the MTUs of their own routes, octets. These stand only while the
-    /// pool's is open.
-    narrow: Mutex<HashMap<Ipv4Addr, u16>>,
+    narrow: Mutex<Narrow>,
+}
+
+/// Addresses whose paths carry less, and the MTUs of their own routes, octets.
+#[derive(Default)]
+struct Narrow {
+    wanted: HashMap<Ipv4Addr, u16>,
+    /// Only while the pool's route is open.
+    standing: HashMap<Ipv4Addr, u16>,
 }
 
 /// What came of a look at the rules.
@@ -146,17 +152,14 @@ impl Guard {
 
     fn set_route(&self, open: bool) -> io::Result<()> {
         let Some(pool) = &self.pool else { return Ok(()) };
-        let narrow = pool.narrow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut narrow = pool.narrow.lock().unwrap_or_else(PoisonError::into_inner);
         let mtu = if open { pool.inner_mtu() } else { 0 };
+        let route = if open { PoolRoute::Open { mtu } } else { PoolRoute::Closed };
         // Before it is set: that is an event, too.
         pool.given.store(mtu, Relaxed);
-        if open {
-            route::set(pool.net, PoolRoute::Open { mtu })?;
-            // The first link may have become smaller, and somebody may have removed them.
-            return narrow.iter().try_for_each(|(&addr, &least)| open_one(addr, least.min(mtu)));
-        }
-        let removed = narrow.keys().try_for_each(|&addr| close_one(addr));
-        route::set(pool.net, PoolRoute::Closed).and(removed)
+        let set = route::set(pool.net, route);
+        // Those of single addresses in any case: they must not stand open alone.
+        set.and(narrow.follow(mtu))
     }
 
     /// The largest packet that an application can send to most mapped addresses, octets; `None` while the
@@ -170,15 +173,8 @@ impl Guard {
     pub(super) fn set_narrow(&self, wanted: HashMap<Ipv4Addr, u16>) -> io::Result<()> {
         let Some(pool) = &self.pool else { return Ok(()) };
         let mut narrow = pool.narrow.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *narrow, wanted);
-        if pool.given.load(Relaxed) == 0 {
-            return Ok(());
-        }
-        for (&addr, &mtu) in narrow.iter().filter(|(addr, mtu)| before.get(addr) != Some(mtu)) {
-            open_one(addr, mtu)?;
-        }
-        let gone = before.keys().filter(|addr| !narrow.contains_key(addr));
-        gone.copied().try_for_each(close_one)
+        narrow.wanted = wanted;
+        narrow.follow(pool.given.load(Relaxed))
     }
 
     /// This host's routes changed. If the default route has another MTU, the pool's gets another, so
@@ -225,13 +221,36 @@ impl Guard {
     }
 }
 
-fn open_one(addr: Ipv4Addr, mtu: u16) -> io::Result<()> {
-    route::set(addr.into(), PoolRoute::Open { mtu })
-}
-
-/// The pool's route counts for it then.
-fn close_one(addr: Ipv4Addr) -> io::Result<()> {
-    route::remove(addr.into())
+impl Narrow {
+    /// Makes the routes what they should be: none, if the pool is closed and its MTU 0. After an error the
+    /// next call goes on from what stands.
+    fn follow(&mut self, pool_mtu: u16) -> io::Result<()> {
+        let Self { wanted, standing } = self;
+        let due = |addr: &Ipv4Addr| {
+            let mtu = wanted.get(addr).map(|&mtu| mtu.min(pool_mtu));
+            mtu.filter(|&mtu| mtu > 0)
+        };
+        let mut result = Ok(());
+        standing.retain(|&addr, _| {
+            let removed = if due(&addr).is_none() { route::remove_one(addr) } else { return true };
+            let stands = removed.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(removed);
+            stands
+        });
+        for &addr in wanted.keys() {
+            let Some(mtu) = due(&addr).filter(|mtu| standing.get(&addr) != Some(mtu)) else {
+                continue;
+            };
+            // Before it is set: it may stand in spite of an error. Then it is set again.
+            standing.insert(addr, 0);
+            let set = route::set(addr.into(), PoolRoute::Open { mtu });
+            if set.is_ok() {
+                standing.insert(addr, mtu);
+            }
+            result = std::mem::replace(&mut result, Ok(())).and(set);
+        }
+        result
+    }
 }
 
 impl Pool {

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::{debug, info};
+use log::{debug, info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -14,9 +14,9 @@ use crate::counters::{Counter, Counters};
 use crate::os::clock::Clock;
 use crate::os::nfqueue::Wake;
 use crate::os::probe::{Socket, random};
-use crate::probe::{Kind, Survey, Tunnel};
+use crate::probe::{Kind, LEAST_MTU, Survey, Tunnel, Working};
 use crate::tunnel::PathMtus;
-use crate::tunnel::path_mtu::Question;
+use crate::tunnel::path_mtu::{Measured, Question, UNMEASURED};
 use crate::wire::datagram::protocol;
 
 use super::stop::Stop;
@@ -43,13 +43,14 @@ struct Measurement {
 }
 
 impl Measuring {
-    /// Goes on until a stop is requested. What is not finished then is begun again when it is needed.
+    /// Goes on until a stop is requested. What is not finished then is begun again with the next flow.
     pub(super) fn run(self) -> io::Result<()> {
         let (mut waiting, mut running) = (VecDeque::new(), Vec::new());
         while !self.stop.requested() {
             self.wake.clear();
-            waiting.extend(self.path_mtus.take());
-            waiting.truncate(WAITING);
+            for question in self.path_mtus.take() {
+                self.queue(question, &mut waiting, &running);
+            }
             while running.len() < AT_ONCE
                 && let Some(question) = waiting.pop_front()
             {
@@ -61,7 +62,24 @@ impl Measuring {
                 self.wait(&mut running, patience)?;
             }
         }
+        let unfinished = running.into_iter().map(|Measurement { question, .. }| question);
+        for question in unfinished.chain(waiting).chain(self.path_mtus.take()) {
+            self.path_mtus.abandon(question.path.hops());
+        }
         Ok(())
+    }
+
+    /// A path may be asked about again while it waits.
+    fn queue(&self, question: Question, waiting: &mut VecDeque<Question>, running: &[Measurement]) {
+        let boxes = question.path.hops();
+        let is_same = |other: &Question| other.path.hops() == boxes;
+        if waiting.iter().any(is_same) || running.iter().any(|other| is_same(&other.question)) {
+            return;
+        }
+        if waiting.len() == WAITING {
+            return self.path_mtus.abandon(boxes);
+        }
+        waiting.push_back(question);
     }
 
     fn begin(&self, question: Question) -> Option<Measurement> {
@@ -130,20 +148,28 @@ impl Measuring {
             }
         };
         let boxes = path.hops();
-        let octets = sizes.as_ref().and_then(|sizes| sizes.working(boxes.len()));
-        let before = self.path_mtus.learn(boxes, octets, self.clock.now());
+        let working = sizes.as_ref().and_then(|sizes| sizes.working(boxes.len()));
+        let learned = working.map(|Working { there, back }| (there, back));
+        let before = self.path_mtus.learn(boxes, learned, self.clock.now());
         self.counters.add(Counter::PathsMeasured);
-        let Some(known) = self.path_mtus.measured(boxes) else {
-            return debug!("the MTU to {path} is not known: nobody answers what asks for it");
+        let (Some(sizes), Some(Working { there, .. })) = (sizes, working) else {
+            return debug!("what gets through to {path} is not clear");
         };
-        let changed = before.map(|before| before.octets) != Some(known.octets);
-        match sizes {
-            Some(sizes) if changed && known.octets < question.most => info!(
-                "to {path} {} octets get through whole: {}; TCP connections fit from now on",
-                known.octets,
-                sizes.sentence(path)
+        let known = self.path_mtus.measured(boxes);
+        let counts = |known: Option<Measured>| known.map(|known| (known.octets, known.tcp));
+        let changed = counts(before) != counts(known);
+        let says = sizes.sentence(path);
+        match known {
+            Some(_) if changed && there < UNMEASURED => warn!(
+                "to {path}: {says}; natttd counts on {UNMEASURED} octets at least: write `mtu = {}` under \
+                 [client] if that is what the link carries",
+                there.max(LEAST_MTU)
             ),
-            _ => debug!("to {path} {} octets get through whole", known.octets),
+            Some(known) if changed && known.tcp < question.most => info!(
+                "to {path}: {says}; TCP connections fit from now on, with packets of {} octets",
+                known.tcp
+            ),
+            _ => debug!("to {path}: {says}"),
         }
     }
 }

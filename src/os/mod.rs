@@ -23,6 +23,7 @@ pub mod probe;
 pub mod process;
 pub mod proxy;
 pub mod question;
+mod reports;
 pub mod route;
 mod scoped;
 pub mod sets;

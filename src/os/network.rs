@@ -16,7 +16,8 @@ use crate::tunnel::client::{Body, Keepalive};
 use crate::tunnel::{Addresses, Environment, OuterPort, PortKind, Route, Routes};
 
 use super::addresses::{self, InterfaceAddress};
-use super::ports::{self, Port, Ports};
+use super::ports::{Port, Ports};
+use super::reports::Reporter;
 
 /// What is known of the network around this host. Clones share it.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ pub struct Network {
     interfaces: Arc<Interfaces>,
     epoch: Arc<AtomicU64>,
     ports: Ports,
+    reporter: Arc<Reporter>,
 }
 
 /// Names of interfaces, by what is behind them.
@@ -46,15 +48,17 @@ struct Attached {
     inside: Vec<Ipv4Net>,
     /// Networks of hairpin interfaces, with their indexes.
     hairpin: Vec<(u32, Ipv4Net)>,
-    /// Indexes of interfaces whose hosts are served.
+    /// Indexes of interfaces whose hosts are served, and their networks.
     serve: HashSet<u32>,
+    served: Vec<Ipv4Net>,
 }
 
 impl Network {
     /// Reads the addresses of this host. All networks but those of outside interfaces are inside.
     pub fn new(ports: Ports, interfaces: Interfaces) -> io::Result<Self> {
         let attached = Arc::new(RwLock::new(Attached::read(&interfaces)?));
-        Ok(Self { attached, interfaces: Arc::new(interfaces), epoch: Arc::default(), ports })
+        let (interfaces, reporter) = (Arc::new(interfaces), Arc::default());
+        Ok(Self { attached, interfaces, epoch: Arc::default(), ports, reporter })
     }
 
     /// Reads the addresses again, and lets every flow look up its route again.
@@ -159,7 +163,7 @@ impl Routes for Network {
     }
 
     fn report(&self, to: Ipv4Addr, error: &[u8]) {
-        if let Err(failure) = ports::send_error(to, error) {
+        if let Err(failure) = self.reporter.send(to, error) {
             log::debug!("telling {to} that its packets are too long: {failure}");
         }
     }
@@ -170,6 +174,10 @@ impl Environment for Network {
 
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Port> {
         self.ports.reserve(kind, preferred)
+    }
+
+    fn is_served(&self, addr: Ipv4Addr) -> bool {
+        self.attached().served.iter().any(|net| net.contains(&addr))
     }
 
     fn ports_are_scarce(&self) -> bool {
@@ -206,6 +214,9 @@ impl Attached {
             attached.networks.push(addr.trunc());
             if !outside.contains(&interface) {
                 attached.inside.push(addr.trunc());
+            }
+            if attached.serve.contains(&interface) {
+                attached.served.push(addr.trunc());
             }
             if hairpin.contains(&interface) {
                 attached.hairpin.push((interface, addr.trunc()));

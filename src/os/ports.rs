@@ -132,14 +132,6 @@ impl Store {
     }
 }
 
-/// Sends a whole packet of this host's own, which has nothing to do with any tunnel (needs CAP_NET_RAW). The
-/// kernel fills in the source (raw(7)).
-pub fn send_error(to: Ipv4Addr, packet: &[u8]) -> io::Result<()> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW))?;
-    rustix::net::sendto(&socket, packet, SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
-    Ok(())
-}
-
 /// Owns the gateway's tunnel port, so that nothing answers for it with "port unreachable" while
 /// the rules are absent, and no other program takes what the rules let through.
 pub fn own(port: u16) -> io::Result<UdpSocket> {

@@ -83,6 +83,14 @@ pub fn remove(pool: Ipv4Net) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes the route of one address, which is open; it is not an error if there is none.
+pub fn remove_one(addr: Ipv4Addr) -> io::Result<()> {
+    match message(RTM_DELROUTE, 0, addr.into(), RT_SCOPE_HOST, RTN_LOCAL).send(mnl::Bus::Route) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the routes of all pools but this: those of an earlier configuration, however natttd ended.
 pub fn remove_others(pool: Option<Ipv4Net>) -> io::Result<()> {
     for other in pools()?.into_iter().filter(|other| Some(*other) != pool) {
@@ -91,14 +99,16 @@ pub fn remove_others(pool: Option<Ipv4Net>) -> io::Result<()> {
     Ok(())
 }
 
-/// Closes the routes of all pools but this. Those of single addresses go: then their pool's counts.
+/// Closes the routes of all pools but this. Those of single addresses in others go.
 pub fn close_others(pool: Option<Ipv4Net>) -> io::Result<()> {
     let (single, others): (Vec<_>, Vec<_>) = pools()?
         .into_iter()
-        .filter(|&other| Some(other) != pool)
+        .filter(|other| Some(*other) != pool)
         .partition(|other| other.prefix_len() == Ipv4Addr::BITS as u8);
-    single.into_iter().try_for_each(remove)?;
-    others.into_iter().try_for_each(|other| set(other, PoolRoute::Closed))
+    others.into_iter().try_for_each(|other| set(other, PoolRoute::Closed))?;
+    let is_ours = |one: &Ipv4Net| pool.is_some_and(|pool| pool.contains(one));
+    let foreign = single.into_iter().filter(|one| !is_ours(one));
+    foreign.into_iter().try_for_each(|one| remove_one(one.addr()))
 }
 
 /// The pools, and the addresses in them, that have a route of ours.

@@ -36,7 +36,7 @@ use serde::{Serialize, Serializer};
 pub use advice::{checks, sentence};
 pub use ping::{Pinger, Pong, Summary};
 pub use prober::{MAX_KINDS, MAX_PACKETS};
-pub use sizes::{Back, Larger, Limit, MAX_SIZED, Made, Sizes, with_headers};
+pub use sizes::{Back, LEAST_MTU, Larger, Limit, MAX_SIZED, Made, Sizes, Working, with_headers};
 pub use survey::Survey;
 pub use tunnel::Tunnel;
 pub use verdict::{BoxState, Conclusion, HostState, KindReport, Level, Report};

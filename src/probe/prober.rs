@@ -91,6 +91,8 @@ pub(super) struct Prober {
     next_packet: Duration,
     end: Duration,
     outer: Option<Complaint>,
+    /// No box is asked yet.
+    boxes_wait: bool,
     over: bool,
 }
 
@@ -108,11 +110,13 @@ impl Prober {
         Self::of(tunnel, &places, first_tag)
     }
 
-    /// Asks the boxes by `kind`, and the host by ping only: no program there hears of it.
+    /// Asks the host by ping only: no program there hears of it. The boxes are asked when that is not
+    /// answered soon, or when they are wanted ([`Prober::ask_boxes`]); by ping, too, or else by `kind`.
     pub(super) fn unobtrusive(tunnel: Tunnel, kind: Kind, first_tag: u16) -> Self {
         let boxes = (1..=tunnel.boxes()).map(|at| Place { at: Some(at), kind });
-        let places: Vec<_> = boxes.chain([Place { at: None, kind: Kind::Ping }]).collect();
-        Self::of(tunnel, &places, first_tag)
+        let host = Place { at: None, kind: Kind::Ping };
+        let places: Vec<_> = [host].into_iter().chain(boxes).collect();
+        Self { boxes_wait: true, ..Self::of(tunnel, &places, first_tag) }
     }
 
     fn of(tunnel: Tunnel, places: &[Place], first_tag: u16) -> Self {
@@ -133,6 +137,7 @@ impl Prober {
             next_packet: Duration::ZERO,
             end: PATIENCE,
             outer: None,
+            boxes_wait: false,
         }
     }
 
@@ -168,6 +173,31 @@ impl Prober {
         self.over
     }
 
+    /// Whether no box has been asked.
+    pub(super) fn boxes_wait(&self) -> bool {
+        self.boxes_wait
+    }
+
+    /// From now on boxes are asked, too.
+    pub(super) fn ask_boxes(&mut self, now: Duration) {
+        if !std::mem::take(&mut self.boxes_wait) {
+            return;
+        }
+        let by_ping = self.found().ping.is_some();
+        (self.over, self.end) = (false, self.end.max(now + PATIENCE));
+        for question in self.questions.iter_mut().filter(|question| question.place.at.is_some()) {
+            question.due = now;
+            if by_ping {
+                question.place.kind = Kind::Ping;
+            }
+        }
+    }
+
+    /// Boxes wait for its answer.
+    fn host_is_late(&self) -> bool {
+        self.boxes_wait && self.found().ping.is_none()
+    }
+
     fn asked(&self, tag: u16) -> Option<(usize, Duration)> {
         self.sent.get(usize::from(tag.wrapping_sub(self.first_tag))).copied()
     }
@@ -194,20 +224,26 @@ impl Prober {
     /// Whether nothing more is to be learned: it is answered, or need not be asked, because the host
     /// answers this kind of packet and the last box has proved itself by another.
     fn is_settled(&self, question: &Question) -> bool {
-        let place = question.place;
-        let needless = || {
-            let answer = |known: Option<Known>| known.map(|known| known.answer);
-            let host_answers = self.questions.iter().any(|other| {
-                other.place == Place { at: None, ..place }
-                    && matches!(answer(other.known), Some(Answer::Host(_)))
-            });
-            let proven = self.questions.iter().any(|other| {
-                other.place.at == place.at && answer(other.known).is_some_and(is_proof)
-            });
-            host_answers && proven
+        question.known.is_some() || question.tries == 0 && self.is_needless(question.place)
+    }
+
+    fn is_needless(&self, place: Place) -> bool {
+        let answered = |wanted: Place, is: fn(Answer) -> bool| {
+            let with = |other: &&Question| other.place == wanted;
+            let known = self.questions.iter().filter(with).filter_map(|other| other.known);
+            known.into_iter().any(|known| is(known.answer))
         };
-        let of_last_box = place.at == Some(self.tunnel.boxes());
-        question.known.is_some() || question.tries == 0 && of_last_box && needless()
+        let by_host = |kind| {
+            let host = Place { at: None, kind };
+            answered(host, |answer| matches!(answer, Answer::Host(_)))
+        };
+        let kinds = self.questions.iter().map(|other| other.place.kind);
+        let proven = || kinds.clone().any(|kind| answered(Place { kind, ..place }, is_proof));
+        match place.at {
+            None => false,
+            Some(_) if self.boxes_wait => true,
+            Some(at) => at == self.tunnel.boxes() && by_host(place.kind) && proven(),
+        }
     }
 
     /// Whether a packet is still to be sent for it.
@@ -273,6 +309,9 @@ impl Prober {
 impl Prober {
     /// What to send now; asked again until there is nothing.
     pub(super) fn poll(&mut self, now: Duration) -> Option<Vec<u8>> {
+        if self.host_is_late() && now >= SECOND_THOUGHTS {
+            self.ask_boxes(now);
+        }
         self.over |= now >= self.end;
         if self.over || now < self.next_packet {
             return None;
@@ -292,7 +331,8 @@ impl Prober {
     /// When to ask again. `None`: it is over.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let open = self.questions.iter().filter(|question| self.is_open(question));
-        let next = open.map(|question| question.due).min();
+        let thoughts = self.host_is_late().then_some(SECOND_THOUGHTS);
+        let next = open.map(|question| question.due).chain(thoughts).min();
         let next = next.map(|due| due.max(self.next_packet));
         (!self.over).then(|| next.map_or(self.end, |next| next.min(self.end)))
     }

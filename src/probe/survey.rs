@@ -27,8 +27,8 @@ impl Survey {
         }
     }
 
-    /// For what becomes of large packets only. The boxes are asked by `kind`, which the last one lets in;
-    /// no program on the host hears of it.
+    /// For what becomes of large packets only. The host is asked by ping; if that does not come back whole,
+    /// the boxes are asked, by ping, too, or by `kind`, which the last one lets in.
     pub fn of_sizes(tunnel: Tunnel, kind: Kind, mtu: u16, first_tag: u16) -> Self {
         let reach = Prober::unobtrusive(tunnel.clone(), kind, first_tag);
         Self { reach, ..Self::new(tunnel, &[], mtu, first_tag) }
@@ -46,7 +46,12 @@ impl Survey {
 
     /// Tells the one what the other has found.
     fn pass_on(&mut self, now: Duration) {
-        self.sizes.found(&self.reach.found(), self.reach.is_over(), now);
+        let whole = self.sizes.host_was_reached_whole();
+        if whole == Some(false) {
+            self.reach.ask_boxes(now);
+        }
+        let all = self.reach.is_over() && (!self.reach.boxes_wait() || whole == Some(true));
+        self.sizes.found(&self.reach.found(), all, now);
     }
 }
 
@@ -54,7 +59,11 @@ impl Machine for Survey {
     fn poll(&mut self, now: Duration) -> Option<Packet> {
         let small = self.reach.poll(now).map(Packet::from);
         self.pass_on(now);
-        small.or_else(|| self.sizes.poll(now))
+        small.or_else(|| self.sizes.poll(now)).or_else(|| {
+            // What was lost just now may take more questions.
+            self.pass_on(now);
+            self.reach.poll(now).map(Packet::from)
+        })
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -74,6 +83,7 @@ impl Machine for Survey {
         };
         if tag.is_some_and(|tag| self.sizes.has_sent(tag)) {
             self.sizes.replied(reply, fragment, now);
+            self.pass_on(now);
             return None;
         }
         let answer = self.reach.replied(reply, now);
@@ -85,6 +95,7 @@ impl Machine for Survey {
         let tag = tag_of(quote);
         if complaint.is_about_size() {
             self.sizes.too_long(tag, 0, complaint);
+            self.pass_on(now);
         } else if !tag.is_some_and(|tag| self.sizes.has_sent(tag)) {
             self.reach.complained(complaint, quote, now);
             self.pass_on(now);

@@ -126,6 +126,10 @@ pub(super) struct Network {
     pub(super) links: Vec<Link>,
     /// The host answers to ping.
     pub(super) ping: bool,
+    /// The largest ping that it answers to, octets with the tunnel's headers.
+    pub(super) most: usize,
+    /// A box that ceases to report after so many errors.
+    pub(super) tires: Option<(usize, usize)>,
     /// Boxes that report nothing.
     pub(super) mute: Vec<usize>,
     /// Boxes report six errors at once, then one a second.
@@ -158,6 +162,8 @@ impl Network {
             full: vec![Duration::ZERO; links.len()],
             links,
             ping: true,
+            most: usize::MAX,
+            tires: None,
             mute: Vec::new(),
             limited: false,
             packets: 0,
@@ -221,12 +227,16 @@ impl Network {
         let innermost = (self.links.len() - 2) * LEVEL;
         let protocol = sent.octets[innermost + 9];
         self.heard.push(protocol);
-        let answers = self.ping && protocol == 1;
+        let answers = self.ping && protocol == 1 && size <= self.most;
         answers.then(|| self.back(peer.answer(&sent.octets), size)).flatten()
     }
 
     /// Linux' token bucket.
     fn may_report(&mut self, number: usize) -> bool {
+        if let Some((_, left)) = self.tires.as_mut().filter(|(tired, _)| *tired == number) {
+            let Some(less) = left.checked_sub(1) else { return false };
+            *left = less;
+        }
         let full = self.full[number - 1].max(self.now);
         let reports = !self.mute.contains(&number)
             && (!self.limited || full <= self.now + Duration::from_secs(5));

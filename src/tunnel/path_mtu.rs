@@ -21,13 +21,15 @@ pub const UNMEASURED: u16 = LEAST_ROUTE_MTU;
 const FRESH: Duration = Duration::from_secs(600);
 /// No path is measured more often than that, even if the first link changes all the time.
 const PAUSE: Duration = Duration::from_secs(10);
-/// A measurement that has not ended by then never will: natttd was told to use another configuration.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A measurement that has not ended by then never will, though many may have been before it.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// After so many measurements that have shown nothing, what was known before does not count any more.
+const OUTDATED: u8 = 3;
 /// When a path was used last is known this well.
 const ACCURACY: Duration = Duration::from_secs(60);
 /// A path that nobody has used for so long is forgotten.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Of so many paths the MTU is remembered. Each has brought an answer: nobody fills this from afar.
+/// Of so many paths the MTU is remembered.
 const CAP: usize = 1024;
 
 /// What is to be measured.
@@ -46,9 +48,11 @@ pub struct Question {
 /// A measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured {
-    /// What gets through in both directions, octets on the first link with all headers; no less than
+    /// What gets to the last box, octets on the first link with all headers; no less than
     /// [`LEAST_ROUTE_MTU`].
     pub octets: u16,
+    /// What gets there and back, as far as that was seen: what TCP may cause.
+    pub tcp: u16,
     /// When that was found.
     pub at: Time,
 }
@@ -65,6 +69,8 @@ pub struct PathMtus {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     measured: Option<Measured>,
+    /// Measurements since then that have shown nothing.
+    failures: u8,
     last: Option<Attempt>,
     used: Time,
 }
@@ -86,7 +92,7 @@ impl PathMtus {
 
     /// The largest outer packet that TCP may cause, octets, if the first link takes `most`.
     pub(super) fn for_tcp(&self, boxes: &[Hop], most: u16) -> u16 {
-        self.measured(boxes).map_or(UNMEASURED, |known| known.octets).min(most)
+        self.measured(boxes).map_or(UNMEASURED, |known| known.tcp).min(most)
     }
 
     /// Whether anything was measured.
@@ -109,10 +115,10 @@ impl PathMtus {
             return;
         }
         let mut table = self.write();
-        if !table.contains_key(boxes) {
-            make_room(&mut table, now);
+        if !table.contains_key(boxes) && make_room(&mut table, now) {
+            self.generation.fetch_add(1, Relaxed);
         }
-        let new = Known { measured: None, last: None, used: now };
+        let new = Known { measured: None, failures: 0, last: None, used: now };
         let known = table.entry(boxes.to_vec()).or_insert(new);
         known.used = now;
         if known.is_due(most, now) {
@@ -133,21 +139,41 @@ impl PathMtus {
         std::mem::take(&mut *self.questions())
     }
 
-    /// What a measurement has shown: so many octets, or nothing, if nobody answered. Says what was known
-    /// before.
-    pub fn learn(&self, boxes: &[Hop], octets: Option<u16>, now: Time) -> Option<Measured> {
+    /// What a measurement has shown: what gets to the last box and, if that is less than what was tried,
+    /// what came back, octets; or nothing. Says what was known before.
+    pub fn learn(
+        &self,
+        boxes: &[Hop],
+        result: Option<(u16, Option<u16>)>,
+        now: Time,
+    ) -> Option<Measured> {
         let mut table = self.write();
         let known = table.get_mut(boxes)?;
         let before = known.measured;
         known.last.iter_mut().for_each(|attempt| attempt.ended = true);
-        if let Some(octets) = octets {
-            let octets = octets.max(LEAST_ROUTE_MTU);
-            known.measured = Some(Measured { octets, at: now });
-            if before.map(|before| before.octets) != Some(octets) {
-                self.generation.fetch_add(1, Relaxed);
+        known.failures = if result.is_none() { known.failures.saturating_add(1) } else { 0 };
+        known.measured = match result {
+            Some((there, back)) => {
+                let octets = there.max(LEAST_ROUTE_MTU);
+                // Hardly any link takes less: such a host answers to no larger ping.
+                let back = back.filter(|&back| back >= LEAST_ROUTE_MTU);
+                let tcp = back.map_or(octets, |back| back.min(octets));
+                Some(Measured { octets, tcp, at: now })
             }
+            None => before.filter(|_| known.failures < OUTDATED),
+        };
+        let sizes = |known: Option<Measured>| known.map(|known| (known.octets, known.tcp));
+        if sizes(before) != sizes(known.measured) {
+            self.generation.fetch_add(1, Relaxed);
         }
         before
+    }
+
+    /// A measurement will not end: the next flow may ask again.
+    pub fn abandon(&self, boxes: &[Hop]) {
+        if let Some(known) = self.write().get_mut(boxes) {
+            known.last = None;
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HashMap<Vec<Hop>, Known>> {
@@ -174,14 +200,15 @@ impl Known {
     }
 }
 
-/// What nobody uses goes, or else what was used least lately.
-fn make_room(table: &mut HashMap<Vec<Hop>, Known>, now: Time) {
+/// What nobody uses goes, or else what was used least lately. Whether anything went.
+fn make_room(table: &mut HashMap<Vec<Hop>, Known>, now: Time) -> bool {
     if table.len() < CAP {
-        return;
+        return false;
     }
     table.retain(|_, known| now.since(known.used) < KEPT);
     let oldest = table.iter().min_by_key(|(_, known)| known.used).map(|(boxes, _)| boxes.clone());
     if let (true, Some(oldest)) = (table.len() >= CAP, oldest) {
         table.remove(&oldest);
     }
+    true
 }

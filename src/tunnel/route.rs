@@ -100,7 +100,7 @@ pub(super) struct Fragmented {
 
 impl Fragmented {
     /// A packet that is about to leave to `to` with so many levels in front; `mtu` is asked for only if it
-    /// can matter. Says how large it should have been, octets, if it is larger than it may be.
+    /// can matter. Says how large it should have been, octets, if its sender is to be told.
     pub(super) fn note(
         &self,
         packet: &[u8],
@@ -116,7 +116,9 @@ impl Fragmented {
         let mtu = mtu().filter(|&mtu| octets > usize::from(mtu))?;
         self.packets.fetch_add(1, Relaxed);
         self.last.store(u64::from(u32::from(to)) << 16 | u64::from(mtu), Relaxed);
-        Some(mtu.saturating_sub(headers as u16))
+        // Nobody's forged error takes others below that.
+        let allowed = usize::from(mtu.max(LEAST_ROUTE_MTU));
+        (octets > allowed).then_some((allowed - headers) as u16)
     }
 
     /// How many so far, where the last one went, and the MTU of the route there in octets.

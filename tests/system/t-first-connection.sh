@@ -94,6 +94,8 @@ home_server() {
 
 in_dns() { on N dig +short +time=1 @198.51.100.53 b.example TYPE65324 | grep -q .; }
 
+measured() { inside A nattt counters | grep -q paths_measured; }
+
 new_user() {
     says "A first connection: the client A. The configuration is the packaged one."
     {
@@ -106,13 +108,15 @@ new_user() {
     types A "dig +short b.example TYPE65324"
     types A "dig +short b.example"
     types A "curl http://b.example/"
+    wait_for 20 "a measurement of the path" measured
     types A "nattt explain b.example"
     types A "nattt doctor"
     types A "nattt status"
     types A "nattt mappings"
     types A "nattt flows"
     types A "nattt counters --explain"
-    says "Step 5: B has seen the client's own address, and the router knows the flow."
+    says "Step 5: B has seen the client's own address, and the router knows the flow; the other one is how natttd"
+    says "has measured what the path carries: it went no further than the router."
     types Y "nattt flows"
     says "What B's web server says:"
     grep -oE '^tcp [0-9.]+' "$(log B server)"

@@ -62,8 +62,10 @@ pub(super) struct Known {
     pub(super) asked: u16,
     /// Octets of the smallest packets; they arrive.
     pub(super) small: u16,
-    /// The deepest place was tried at once: mostly, everything gets there.
-    far_tried: bool,
+    /// Whether the largest size got to the deepest place, which is tried at once: mostly, it does.
+    pub(super) far: Option<bool>,
+    /// There are no more places than these.
+    complete: bool,
     pub(super) levels: Vec<Level>,
     pub(super) echo: Option<Echo>,
     /// Sizes that arrived whole at a box, or (one more than there are boxes) at the host.
@@ -78,7 +80,8 @@ impl Known {
             boxes,
             asked: wanted.max(small),
             small,
-            far_tried: false,
+            far: None,
+            complete: false,
             levels: Vec::new(),
             echo: None,
             proofs: Vec::new(),
@@ -88,6 +91,7 @@ impl Known {
 
     /// Small packets have reached these places. `all`: no more will be found.
     pub(super) fn found(&mut self, found: &Found, all: bool) {
+        self.complete |= all;
         for &(number, kind, time) in &found.boxes {
             self.add_level(number, Place { at: Some(number), kind }, time);
         }
@@ -131,13 +135,13 @@ impl Known {
             (Some(_), _) => Place { at: None, kind: Kind::Ping },
             (None, last) => last?.place,
         };
-        (!self.far_tried).then_some(Attempt { place, size: self.asked, whole: true })
+        self.far.is_none().then_some(Attempt { place, size: self.asked, whole: true })
     }
 
     fn on_the_way(&self) -> Option<Attempt> {
         let (mut top, mut reach) = (self.asked, self.asked);
         for level in &self.levels {
-            if let Some(attempt) = level.next(top, reach) {
+            if let Some(attempt) = level.next(top, self.of_interest(level, reach)) {
                 return Some(attempt);
             }
             top = top.min(level.whole.works());
@@ -153,12 +157,24 @@ impl Known {
 
     /// The largest size that echoes may have.
     pub(super) fn most_back(&self) -> u16 {
-        let cap = self.echo.as_ref().and_then(|echo| echo.cap);
-        self.reach().min(cap.unwrap_or(u16::MAX))
+        self.reach().min(self.cap())
+    }
+
+    /// What can be asked of a place, if so much gets to the one before: no more gets to the host, who is
+    /// asked in place of the last box, than the links behind that take.
+    pub(super) fn of_interest(&self, level: &Level, reach: u16) -> u16 {
+        if level.place.at.is_none() { reach.min(self.cap()) } else { reach }
+    }
+
+    fn cap(&self) -> u16 {
+        self.echo.as_ref().and_then(|echo| echo.cap).unwrap_or(u16::MAX)
     }
 
     fn back(&self) -> Option<Attempt> {
         let echo = self.echo.as_ref().filter(|echo| !echo.stuck)?;
+        if self.levels.is_empty() && !self.complete {
+            return None;
+        }
         // The link that is small on the way there mostly is on the way back.
         let guess = self.levels.last().map_or(0, |level| level.whole.works());
         let next = echo.comes.next(self.most_back(), guess, 0);
@@ -176,7 +192,9 @@ impl Known {
             Outcome::TooLong { boxes, .. } if whole => self.prove(boxes, size),
             _ => {}
         }
-        self.far_tried |= is_far;
+        if is_far {
+            self.far = Some(matches!(outcome, Outcome::Arrived { .. }));
+        }
         match (outcome, self.level(place)) {
             (Outcome::TooLong { boxes, complaint }, _) => self.blame(boxes, complaint, size),
             (Outcome::Arrived { .. }, Some(level)) if !whole => {
@@ -236,7 +254,7 @@ impl Known {
             self.interface = Some(mtu);
             self.asked = mtu;
         } else {
-            self.far_tried = true;
+            self.far = Some(false);
             self.levels.iter_mut().for_each(|level| level.stuck = true);
         }
     }

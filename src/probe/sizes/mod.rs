@@ -23,7 +23,8 @@ use crate::wire::outer::LEVEL;
 use known::{Known, Outcome};
 use trial::{Attempt, Step, Trial};
 
-pub use report::{Back, Larger, Limit, Sizes};
+pub use report::{Back, Larger, Limit, Sizes, Working};
+pub use words::LEAST_MTU;
 
 /// The most packets that are sent for this.
 pub const MAX_SIZED: usize = 120;
@@ -83,6 +84,12 @@ impl Sizer {
         if all || found.ping.is_some() {
             self.end.get_or_insert(now + PATIENCE);
         }
+    }
+
+    /// Whether the first packet of full size got to the host, and its answer back; `None` before that is
+    /// known.
+    pub(super) fn host_was_reached_whole(&self) -> Option<bool> {
+        self.known.far
     }
 
     /// What was found out, if anything.

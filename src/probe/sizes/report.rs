@@ -52,13 +52,23 @@ pub enum Larger {
     Unknown,
 }
 
+/// The largest packets that get through whole, octets with all headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Working {
+    /// To the last box; 0 if only small ones do.
+    pub there: u16,
+    /// From the host back, where that is less than what was tried. It may be the host that answers to no
+    /// larger ping.
+    pub back: Option<u16>,
+}
+
 impl Sizes {
     /// `None` if nothing was found out.
     pub(super) fn new(known: &Known) -> Option<Self> {
         let mut reach = known.asked;
         let mut levels = Vec::new();
         for level in &known.levels {
-            levels.push(limit(level, reach, known.small));
+            levels.push(limit(level, known.of_interest(level, reach), known.small));
             reach = level.reach(reach);
         }
         let back = known.echo.as_ref().and_then(|echo| back(echo, known));
@@ -76,15 +86,16 @@ impl Sizes {
         })
     }
 
-    /// The largest that arrive whole behind so many boxes and, as far as that was seen, come back whole.
-    /// `None` if the last box was not seen.
-    pub fn working(&self, boxes: usize) -> Option<u16> {
-        let reached = self.levels.iter().any(|level| level.number == boxes);
-        let small = self.levels.iter().any(|level| level.whole.is_none())
-            || self.back.is_some_and(|back| back.whole.is_none());
-        // Nothing but small ones: no more than any other caution allows.
-        let working = if small { 0 } else { self.mtu.unwrap_or(self.tried) };
-        reached.then_some(working)
+    /// What follows for those who send through so many boxes. `None` if it is not clear what gets there.
+    pub fn working(&self, boxes: usize) -> Option<Working> {
+        self.levels.iter().find(|level| level.number == boxes)?;
+        if self.levels.iter().any(|level| level.larger == Some(Larger::Unknown)) {
+            return None;
+        }
+        let there = |level: &Limit| level.larger.map(|_| level.whole.unwrap_or(0));
+        let there = self.levels.iter().filter_map(there).min().unwrap_or(self.tried);
+        let back = self.back.filter(|back| back.larger.is_some()).and_then(|back| back.whole);
+        Some(Working { there, back })
     }
 
     /// Whether something large is lost.

@@ -234,12 +234,19 @@ fn what_natttd_makes_may_fit_already() {
 }
 
 /// What the daemon makes of it.
-fn working(network: &mut Network, kind: Kind, mtu: u16) -> (Option<u16>, usize) {
+fn working(network: &mut Network, kind: Kind, mtu: u16) -> (Option<Working>, usize) {
     let path = if network.links.len() == 2 { ONE } else { TWO };
     let tunnel = tunnel(path);
     let mut survey = Survey::of_sizes(tunnel.clone(), kind, mtu, 65_530);
     network.drive(&tunnel, &mut survey);
     (survey.sizes().and_then(|sizes| sizes.working(network.links.len() - 1)), network.packets)
+}
+
+/// A measurement over links of which all boxes, and the host if `ping`, answer: what gets there, what back.
+fn measured(links: &[Link], kind: Kind, ping: bool) -> (u16, Option<u16>) {
+    let mut network = Network { ping, ..Network::of(links.iter().copied()) };
+    let working = working(&mut network, kind, 1500).0.expect("an answer");
+    (working.there, working.back)
 }
 
 #[test]
@@ -248,28 +255,39 @@ fn a_measurement_says_what_gets_through_in_both_directions() {
     let lossy = Link { drops: true, drops_back: true, hides: true, ..small };
     let back = Link { drops_back: true, ..small };
     for kind in [Kind::Tcp(80), Kind::Ping] {
-        let through = |links: &[Link]| {
-            let ping = |ping| {
-                let mut network = Network { ping, ..Network::of(links.iter().copied()) };
-                working(&mut network, kind, 1500).0
-            };
-            (ping(true), ping(false))
-        };
-        assert_eq!(through(&[all; 3]), (Some(1500), Some(1500)));
-        assert_eq!(through(&[small, all]), (Some(1420), Some(1420)));
-        assert_eq!(through(&[lossy, all]), (Some(1420), Some(1420)));
-        assert_eq!(through(&[back, all]), (Some(1420), Some(1420)));
-        assert_eq!(through(&[all, lossy, all]), (Some(1448), Some(1448)), "behind one level");
-        // The host's own network is no matter of the tunnel.
-        assert_eq!(through(&[all, small]), (Some(1500), Some(1500)));
+        for (links, there, comes) in [
+            (&[all; 3][..], 1500, None),
+            (&[small, all], 1420, Some(1420)),
+            // Nothing larger gets there whose answer could be lost.
+            (&[lossy, all], 1420, None),
+            (&[back, all], 1420, Some(1420)),
+            (&[all, lossy, all], 1448, None),
+            // The host's own network is no matter of the tunnel.
+            (&[all, small], 1500, None),
+        ] {
+            assert_eq!(measured(links, kind, true), (there, comes), "{links:?}");
+            assert_eq!(measured(links, kind, false), (there, None), "{links:?}");
+        }
     }
 }
 
 #[test]
-fn a_measurement_of_a_good_path_is_a_handful_of_packets() {
+fn a_measurement_of_a_good_path_is_two_pings() {
     let mut network = Network::of([Link::of(1500); 3]);
-    assert_eq!(working(&mut network, Kind::Tcp(80), 1500), (Some(1500), 4));
+    let (found, packets) = working(&mut network, Kind::Tcp(80), 1500);
+    assert_eq!((found.map(|found| found.there), packets), (Some(1500), 2));
     assert_eq!(network.heard, [protocol::ICMP; 2], "no connection that nobody asked for");
+}
+
+/// Where pings get in, programs hear of nothing even if the host is the last box itself, where no TTL ends.
+#[test]
+fn a_host_that_answers_hears_pings_only() {
+    for link in [Link::of(1420), Link { drops: true, hides: true, ..Link::of(1420) }] {
+        let mut network =
+            Network { mute: vec![2], ..Network::of([link, Link::of(1500), Link::of(1500)]) };
+        working(&mut network, Kind::Udp(53), 1500);
+        assert!(network.heard.iter().all(|&heard| heard == protocol::ICMP), "{:?}", network.heard);
+    }
 }
 
 #[test]
@@ -277,7 +295,38 @@ fn nothing_is_known_of_a_path_whose_last_box_is_silent() {
     let silent = Network { ping: false, mute: vec![2], ..Network::of([Link::of(1500); 3]) };
     assert_eq!(working(&mut silent.clone(), Kind::Tcp(80), 1500).0, None);
     let mut pinged = Network { ping: true, ..silent };
-    assert_eq!(working(&mut pinged, Kind::Tcp(80), 1500).0, Some(1500));
+    assert_eq!(working(&mut pinged, Kind::Tcp(80), 1500).0.map(|found| found.there), Some(1500));
+}
+
+#[test]
+fn a_box_that_falls_silent_proves_nothing() {
+    for answers in 1..4 {
+        let network = Network::of([Link::of(1500); 3]);
+        let mut network = Network { ping: false, tires: Some((2, answers)), ..network };
+        let found = working(&mut network, Kind::Tcp(80), 1500).0.map(|found| found.there);
+        assert!(found.is_none_or(|there| there == 1500), "{found:?} after {answers} answers");
+        assert!(answers > 1 || found.is_none());
+    }
+}
+
+/// Some hosts and firewalls answer to small pings only: that says nothing about the way there.
+#[test]
+fn a_host_that_answers_to_no_large_ping_is_no_small_link() {
+    for boxes in 1..3 {
+        let network = Network::of(vec![Link::of(1500); boxes + 1]);
+        let mut network = Network { most: 300, ..network };
+        let found = working(&mut network, Kind::Tcp(80), 1500).0.expect("an answer");
+        assert_eq!(found.there, 1500);
+        assert!(found.back.is_none_or(|back| back < 1280), "{:?}", found.back);
+    }
+}
+
+#[test]
+fn a_link_that_natttd_does_not_count_on_needs_a_setting() {
+    let sizes = sizes(&mut Network::of([Link::of(1100), Link::of(1500)]), 1500);
+    let advice =
+        sizes.advice(&ONE.parse().expect("a path"), Some(Made { octets: 1500, measures: true }));
+    assert!(advice.concat().contains("write `mtu = 1100` under [client]"), "{advice:?}");
 }
 
 fn links(count: usize) -> impl Strategy<Value = Vec<Link>> {
@@ -294,6 +343,25 @@ fn truth(links: &[Link], through: usize) -> u16 {
 }
 
 proptest! {
+    /// Whatever the links, a measurement never says that more gets through whole than does, in either
+    /// direction; and no less, unless the host's own network hides what it does.
+    #[test]
+    fn what_is_measured_is_true(
+        links in (2usize..=3).prop_flat_map(links), mtu in 576u16..=9000, ping: bool, tcp: bool,
+    ) {
+        let mut network = Network { ping, ..Network::of(links.clone()) };
+        let kind = if tcp { Kind::Tcp(80) } else { Kind::Ping };
+        let (found, packets) = working(&mut network, kind, mtu);
+        let boxes = links.len() - 1;
+        let truth = truth(&links, boxes).min(mtu);
+        prop_assert!(packets < MAX_SIZED, "it did not come to an end");
+        prop_assert!(network.now <= Duration::from_secs(17), "{:?}", network.now);
+        if network.now < Duration::from_secs(12) {
+            prop_assert_eq!(found.map(|found| found.there), Some(truth));
+        }
+        prop_assert!(found.is_none_or(|found| found.there <= truth), "{found:?}");
+    }
+
     /// Whatever the links, the number of packets and the time stay bounded, no packet is larger than
     /// asked for, and what is said to arrive does. Where time was enough, the limits are exact.
     #[test]

@@ -49,6 +49,8 @@ pub trait Environment: Routes {
 
     /// Reserves a port, the preferred one (host order, 0 for any) if it is free.
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Self::Lease>;
+    /// Whether this host serves the networks that it has this address in: what comes with it may be forged.
+    fn is_served(&self, addr: Ipv4Addr) -> bool;
     /// Whether there are few ports left, so that what is over has to give its own back.
     fn ports_are_scarce(&self) -> bool;
 }

@@ -2,7 +2,7 @@
 //! it.
 
 use std::net::Ipv4Addr;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::{Client, Environment, Flow};
 use crate::mapping::Mapping;
@@ -20,10 +20,9 @@ const MAX_NARROW: usize = 1024;
 /// What a flow knows of its path.
 #[derive(Debug, Default)]
 pub(super) struct KnownMtu {
-    /// 0 if nothing is known.
-    octets: AtomicU16,
-    /// Of what is known, plus one; 0 before it was asked for.
-    generation: AtomicU64,
+    /// The generation of what is known, plus one, then 16 bits of octets, which are 0 if nothing is known;
+    /// 0 before that was asked for.
+    seen: AtomicU64,
     /// An answer has come back.
     noted: AtomicBool,
 }
@@ -32,12 +31,13 @@ impl KnownMtu {
     /// Asked for packets of full size: a table is looked at only if it has changed.
     fn octets(&self, mtus: &PathMtus, boxes: &[Hop]) -> Option<u16> {
         let generation = mtus.generation() + 1;
-        if self.generation.load(Relaxed) != generation {
+        let mut seen = self.seen.load(Relaxed);
+        if seen >> 16 != generation {
             let octets = mtus.measured(boxes).map_or(0, |known| known.octets);
-            self.octets.store(octets, Relaxed);
-            self.generation.store(generation, Relaxed);
+            seen = generation << 16 | u64::from(octets);
+            self.seen.store(seen, Relaxed);
         }
-        Some(self.octets.load(Relaxed)).filter(|&octets| octets > 0)
+        Some(seen as u16).filter(|&octets| octets > 0)
     }
 }
 
@@ -75,6 +75,7 @@ impl<E: Environment> Client<E> {
         let (levels, to) = (flow.wire.levels, flow.wire.hop.addr);
         let mtu = self.fragmented.note(packet, levels, to, || self.known_mtu(flow));
         if let (Some(mtu), Some(host)) = (mtu, flow.wire.served)
+            && self.env.is_served(host)
             && flow.told.is_due(now)
         {
             self.env.report(host, &too_long(mtu, host, packet));
@@ -88,6 +89,8 @@ impl<E: Environment> Client<E> {
         if flow.path_mtu.noted.load(Relaxed) || flow.path_mtu.noted.swap(true, Relaxed) {
             return;
         }
+        // A flow of an earlier run may have sent nothing yet.
+        self.renew_route(flow);
         let most = working_mtu(self.settings.mtu, flow.route_mtu());
         let Ok(path) = Path::new(flow.boxes().to_vec(), flow.wire.host.addr) else { return };
         let (protocol, port) = (flow.key.protocol, flow.wire.host.port);

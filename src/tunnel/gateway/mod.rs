@@ -142,7 +142,10 @@ impl<E: Routes> Gateway<E> {
     /// as by any router.
     fn note_size(&self, flow: &Flow, host: Ipv4Addr, packet: &[u8], now: Time) {
         let mtu = || self.route_mtu(flow, now);
-        if let Some(mtu) = self.fragmented.note(packet, 1, flow.key.outer.addr, mtu)
+        let mtu = self.fragmented.note(packet, 1, flow.key.outer.addr, mtu);
+        // This host would take it for the MTU of its own way to the client.
+        if let Some(mtu) = mtu
+            && !self.env.is_own(host)
             && flow.told.is_due(now)
         {
             self.env.report(host, &too_long(mtu, host, packet));

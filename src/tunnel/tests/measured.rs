@@ -34,6 +34,11 @@ fn path(text: &str) -> Path {
     text.parse().expect("a path")
 }
 
+/// So much gets through in both directions.
+fn through(octets: u16) -> Option<(u16, Option<u16>)> {
+    Some((octets, None))
+}
+
 /// A client that measures.
 fn client(mtu: u16) -> (Peer, Arc<PathMtus>) {
     let Peer { world, mappings, .. } = Peer::new("198.51.100.10");
@@ -65,7 +70,6 @@ fn b(a: &Peer) -> Endpoint {
 }
 
 fn question(mtus: &PathMtus) -> Option<Question> {
-    assert_eq!(mtus.any(), mtus.any(), "asking changes nothing");
     let any = mtus.any();
     let mut questions = mtus.take();
     assert_eq!((any, questions.len()), (!questions.is_empty(), usize::from(any)));
@@ -79,7 +83,7 @@ fn tcp_counts_on_what_every_path_carries_until_its_own_was_measured() {
     let both = |mtu: u16| (mtu - LEVEL - INNER, mtu - LEVEL - INNER);
     assert_eq!(connects(&a, APP, b, START), both(UNMEASURED));
     for octets in [1420, 1500, 1300] {
-        mtus.learn(path(PATH).hops(), Some(octets), START);
+        mtus.learn(path(PATH).hops(), through(octets), START);
         assert_eq!(connects(&a, APP, b, START), both(octets));
     }
     a.world.set_mtu(Y, 1290);
@@ -96,12 +100,50 @@ fn no_answer_takes_tcp_below_what_every_path_carries() {
     let b = b(&a);
     connects(&a, APP, b, START);
     for octets in [0, 68, 1279] {
-        mtus.learn(path(PATH).hops(), Some(octets), START);
+        mtus.learn(path(PATH).hops(), through(octets), START);
         assert_eq!(connects(&a, APP, b, START).0, UNMEASURED - LEVEL - INNER);
     }
     let (a, _) = client(1000);
     let b = Endpoint { addr: a.map(PATH), port: 80 };
     assert_eq!(connects(&a, APP, b, START).0, 1000 - LEVEL - INNER, "as configured");
+}
+
+/// What applications send never depends on the way back.
+#[test]
+fn the_way_back_counts_for_tcp_only() {
+    let (a, mtus) = client(1500);
+    let to = b(&a);
+    let boxes = path(PATH);
+    let mut learns = |there, back| {
+        mtus.used(asked(PATH, 1500), START);
+        mtus.learn(boxes.hops(), Some((there, back)), START);
+        let narrow = a.client.narrow(1472).first().map(|(_, octets)| octets + LEVEL);
+        (connects(&a, APP, to, START).0 + LEVEL + INNER, narrow)
+    };
+    assert_eq!(learns(1500, Some(1420)), (1420, None));
+    assert_eq!(learns(1400, Some(1420)), (1400, Some(1400)));
+    // A host that answers to no larger ping is no link.
+    assert_eq!(learns(1500, Some(1279)), (1500, None));
+    assert_eq!(learns(1500, Some(328)), (1500, None));
+    assert_eq!(learns(1500, Some(1280)), (1280, None));
+}
+
+#[test]
+fn what_nobody_confirms_is_forgotten_at_last() {
+    let (a, mtus) = client(1500);
+    let to = b(&a);
+    connects(&a, APP, to, START);
+    mtus.learn(path(PATH).hops(), through(1500), START);
+    for _ in 0..2 {
+        mtus.learn(path(PATH).hops(), None, START);
+        assert_eq!(connects(&a, APP, to, START).0, 1500 - LEVEL - INNER);
+    }
+    let generation = a.client.known_paths();
+    mtus.learn(path(PATH).hops(), None, START);
+    assert_eq!(connects(&a, APP, to, START).0, UNMEASURED - LEVEL - INNER);
+    assert_ne!(a.client.known_paths(), generation);
+    mtus.learn(path(PATH).hops(), through(1400), START);
+    assert_eq!(connects(&a, APP, to, START).0, 1400 - LEVEL - INNER);
 }
 
 #[test]
@@ -119,7 +161,7 @@ fn every_level_takes_its_octets() {
     let sent = |from| mss(&a.send(tcp_syn(at(from), b, &JUMBO), START).expect("sent"));
     assert_eq!(sent(APP), UNMEASURED - 2 * LEVEL - INNER);
     mtus.used(asked(DEEP, 1500), START);
-    mtus.learn(path(DEEP).hops(), Some(1448), START);
+    mtus.learn(path(DEEP).hops(), through(1448), START);
     assert_eq!(sent(OTHER), 1448 - 2 * LEVEL - INNER);
 }
 
@@ -155,20 +197,22 @@ fn a_path_is_measured_again_when_it_is_used_again() {
         question(&mtus).map(|question| question.most)
     };
     assert_eq!(opens(0), Some(1500));
-    assert_eq!(opens(59), None, "under way");
-    assert_eq!(opens(60), Some(1500), "the first one never ended");
-    mtus.learn(path(PATH).hops(), Some(1420), after(61));
-    assert_eq!(opens(659), None, "fresh");
-    assert_eq!(opens(660), Some(1500), "what got larger is found, too");
-    mtus.learn(path(PATH).hops(), None, after(664));
-    assert_eq!(opens(700), None, "not asked all the time where nobody answers");
+    assert_eq!(opens(299), None, "under way");
+    assert_eq!(opens(300), Some(1500), "the first one never ended");
+    mtus.learn(path(PATH).hops(), through(1420), after(301));
+    assert_eq!(opens(899), None, "fresh");
+    assert_eq!(opens(900), Some(1500), "what got larger is found, too");
+    mtus.learn(path(PATH).hops(), None, after(904));
+    assert_eq!(opens(940), None, "not asked all the time where nobody answers");
     // Another network, or another route.
     a.world.set_mtu(Y, 1400);
-    assert_eq!(opens(701), Some(1400));
-    mtus.learn(path(PATH).hops(), Some(1400), after(702));
+    assert_eq!(opens(941), Some(1400));
+    mtus.learn(path(PATH).hops(), through(1400), after(942));
     a.world.set_mtu(Y, 1450);
-    assert_eq!(opens(703), None, "routes that change all the time");
-    assert_eq!(opens(711), Some(1450));
+    assert_eq!(opens(943), None, "routes that change all the time");
+    assert_eq!(opens(951), Some(1450));
+    mtus.abandon(path(PATH).hops());
+    assert_eq!(opens(952), Some(1450), "the thread has ended meanwhile");
 }
 
 #[test]
@@ -176,7 +220,7 @@ fn hosts_behind_the_same_boxes_share_what_is_known() {
     let (a, mtus) = client(1500);
     connects(&a, APP, b(&a), START);
     assert!(question(&mtus).is_some());
-    mtus.learn(path(PATH).hops(), Some(1420), START);
+    mtus.learn(path(PATH).hops(), through(1420), START);
     let c = Endpoint { addr: a.map("203.0.113.1:100 192.168.0.3"), port: 80 };
     let d = Endpoint { addr: a.map("203.0.113.2:100 192.168.0.2"), port: 80 };
     assert_eq!(connects(&a, APP, c, START).0, 1420 - LEVEL - INNER);
@@ -228,17 +272,17 @@ fn mapped_addresses_have_the_mtu_of_their_paths() {
     let generation = a.client.known_paths();
     for (text, octets) in [(PATH, 1500), (DEEP, 1500)] {
         mtus.used(asked(text, 1500), START);
-        mtus.learn(path(text).hops(), Some(octets), START);
+        mtus.learn(path(text).hops(), through(octets), START);
     }
     assert_eq!(all(), [(deep, 1500 - 2 * LEVEL)], "a level more than most have");
     assert_ne!(a.client.known_paths(), generation);
-    mtus.learn(path(PATH).hops(), Some(1420), START);
+    mtus.learn(path(PATH).hops(), through(1420), START);
     let mut expected =
         [(one, 1420 - LEVEL), (deep, 1500 - 2 * LEVEL), (either, 1420 - LEVEL)].to_vec();
     expected.sort();
     assert_eq!(all(), expected);
     let generation = a.client.known_paths();
-    mtus.learn(path(PATH).hops(), Some(1420), after(1));
+    mtus.learn(path(PATH).hops(), through(1420), after(1));
     assert_eq!(a.client.known_paths(), generation, "nothing new");
 }
 
@@ -250,7 +294,7 @@ fn what_is_known_not_to_get_through_whole_is_counted() {
     a.send(datagram(1500), START).expect("sent");
     assert_eq!(a.client.fragmented().0, 0, "nothing is known");
     mtus.used(asked(PATH, 1500), START);
-    mtus.learn(path(PATH).hops(), Some(1420), START);
+    mtus.learn(path(PATH).hops(), through(1420), START);
     a.send(datagram(1420), START).expect("sent");
     assert_eq!(a.client.fragmented().0, 0);
     a.send(datagram(1421), START).expect("sent all the same");
@@ -291,14 +335,14 @@ fn the_path_that_was_used_least_lately_makes_room() {
     let mtus = PathMtus::default();
     for number in 0..1024 {
         mtus.used(question_of(number, 1500), after(number.into()));
-        mtus.learn(&hops(number), Some(1500), after(number.into()));
+        mtus.learn(&hops(number), through(1500), after(number.into()));
     }
     // Used again much later.
     mtus.used(question_of(0, 1500), after(2000));
     mtus.used(question_of(1024, 1500), after(2001));
     assert!(mtus.measured(&hops(0)).is_some() && mtus.measured(&hops(2)).is_some());
     assert_eq!(mtus.measured(&hops(1)), None);
-    mtus.learn(&hops(1), Some(1500), after(2002));
+    mtus.learn(&hops(1), through(1500), after(2002));
     assert_eq!(mtus.measured(&hops(1)), None, "forgotten meanwhile");
 }
 
@@ -308,7 +352,7 @@ proptest! {
     #[test]
     fn measurements_are_few_and_what_they_say_counts(
         steps in prop::collection::vec(
-            (0u16..4, prop::option::of(prop::option::of(0u16..9000)), 0u64..90, prop_oneof![Just(1500u16), 1280..1500u16]),
+            (0u16..4, prop::option::of(prop::option::of((0u16..9000, prop::option::of(0u16..9000)))), 0u64..90, prop_oneof![Just(1500u16), 1280..1500u16]),
             1..200,
         ),
     ) {
@@ -321,9 +365,19 @@ proptest! {
             match step {
                 Some(result) => {
                     mtus.learn(&hops(number), result, now);
-                    if let (Some(octets), true) = (result, last.contains_key(&number)) {
-                        known.insert(number, octets.max(UNMEASURED));
+                    match (result, last.contains_key(&number)) {
+                        (Some((there, back)), true) => {
+                            let there = there.max(UNMEASURED);
+                            let tcp = back.filter(|&back| back >= UNMEASURED).unwrap_or(there);
+                            known.insert(number, (there, tcp.min(there), 0));
+                        }
+                        (None, true) => {
+                            let (.., failures) = known.entry(number).or_insert((0, 0, 3));
+                            *failures += 1;
+                        }
+                        _ => {}
                     }
+                    known.retain(|_, (.., failures)| *failures < 3);
                 }
                 None => {
                     mtus.used(question_of(number, most), now);
@@ -338,10 +392,11 @@ proptest! {
                 }
             }
             for number in 0..4 {
-                let measured = mtus.measured(&hops(number)).map(|measured| measured.octets);
-                prop_assert_eq!(measured, known.get(&number).copied());
+                let measured = mtus.measured(&hops(number));
+                let sizes = measured.map(|measured| (measured.octets, measured.tcp));
+                prop_assert_eq!(sizes, known.get(&number).map(|&(there, tcp, _)| (there, tcp)));
                 let tcp = mtus.for_tcp(&hops(number), 1400);
-                prop_assert_eq!(tcp, measured.unwrap_or(UNMEASURED).min(1400));
+                prop_assert_eq!(tcp, sizes.map_or(UNMEASURED, |(_, tcp)| tcp).min(1400));
             }
         }
     }

@@ -257,6 +257,14 @@ fn a_served_host_is_told_what_is_too_long() {
     x.world.set_mtu(Y, 1420);
     let another = Endpoint { port: 3457, ..host };
     assert_eq!(sent(datagram(another, 1421), START), Some(1392));
+    // Nobody's forged error about another program's packets takes others below what every path carries.
+    x.world.set_mtu(Y, 600);
+    let third = Endpoint { port: 3458, ..host };
+    assert_eq!(sent(datagram(third, 1280), START), None);
+    assert_eq!(sent(datagram(third, 1281), START), Some(1252));
+    // Whoever forges a source, he sends nobody an error.
+    let elsewhere = at("198.51.100.80:3456");
+    assert_eq!(sent(datagram(elsewhere, 1501), START), None);
     // Programs here learn it from the route to the mapped address.
     x.send(datagram(at(APP), 1501), START).expect("sent all the same");
     assert_eq!(reported(&x.world), []);
@@ -275,4 +283,24 @@ fn an_exported_host_is_told_what_is_too_long() {
     assert_eq!(reported(&world), [], "just told");
     reply(&y, packet, START + Duration::from_secs(1)).expect("sent all the same");
     assert_eq!(reported(&world).len(), 1);
+    world.set_mtu("198.51.100.20", 600);
+    let later = START + Duration::from_secs(2);
+    reply(&y, udp(b, x, &vec![0; 1280 - 56]), later).expect("sent all the same");
+    assert_eq!(reported(&world), []);
+    reply(&y, udp(b, x, &vec![0; 1281 - 56]), later).expect("sent all the same");
+    assert_eq!(reported(&world)[0].1, 1252);
+}
+
+/// It would take it for the MTU of its own way to the client, and then tell itself of less, and less.
+#[test]
+fn a_gateway_never_tells_itself() {
+    let own = [Y, "192.168.0.1"].map(|addr| addr.parse().expect("an address"));
+    let world = World { own: own.into(), ..World::default() };
+    let y = gateway_in(world.clone(), |settings| settings.exports = vec![export("192.168.0.1/32")]);
+    world.set_mtu("198.51.100.20", 1500);
+    let (x, service) = (at("198.51.100.20:1000"), at("192.168.0.1:80"));
+    let question = udp(at("192.168.0.2:3456"), service, b"?");
+    arrive(&y, udp(x, at("203.0.113.1:100"), &question), START).expect("arrived");
+    reply(&y, udp(service, x, &vec![0; 1473 - 28]), START).expect("sent all the same");
+    assert_eq!(reported(&world), []);
 }
