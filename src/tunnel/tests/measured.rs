@@ -114,7 +114,7 @@ fn the_way_back_counts_for_tcp_only() {
     let (a, mtus) = client(1500);
     let to = b(&a);
     let boxes = path(PATH);
-    let mut learns = |there, back| {
+    let learns = |there, back| {
         mtus.used(asked(PATH, 1500), START);
         mtus.learn(boxes.hops(), Some((there, back)), START);
         let narrow = a.client.narrow(1472).first().map(|(_, octets)| octets + LEVEL);
