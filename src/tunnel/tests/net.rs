@@ -106,7 +106,7 @@ impl Environment for World {
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Reserved> {
         let mut taken = self.taken.lock().expect("no panic");
         let port = std::iter::once(preferred)
-            .chain(40_000..)
+            .chain(40_000..=u16::MAX)
             .find(|p| *p != 0 && !taken.contains(&(kind, *p)))?;
         taken.insert((kind, port));
         Some(Reserved { kind, port, taken: Arc::clone(&self.taken) })

@@ -370,6 +370,22 @@ fn of_several_paths_one_that_may_be_taken_is() {
     assert!((2000..2050).all(|app| outer(app, 80) == at("192.168.0.8:80")));
 }
 
+/// TCP without a tunnel has a port of TCP, through one it needs another, of UDP.
+#[test]
+fn a_flow_whose_other_path_cannot_be_had_is_kept() {
+    let x = router();
+    let to = Endpoint { addr: x.map_all(&[DIRECT, "203.0.113.1:100 192.168.0.8"]), port: 80 };
+    let syn = |now| x.send(tcp_syn(at(APP), to, &[]), now);
+    let first = syn(START).expect("sent");
+    assert_eq!(ends(&first).1, at("192.168.0.8:80"));
+    let every = (1..=u16::MAX).map(|port| (PortKind::Udp, port));
+    x.world.taken.lock().expect("no panic").extend(every);
+    let later = START + Duration::from_secs(3);
+    assert_eq!(syn(later).map(|again| ends(&again)), Ok(ends(&first)));
+    assert_eq!(x.client.rerouted_flows(), 0);
+    x.receive(answer(&first), later).expect("the answer still finds it");
+}
+
 /// The error must not be kept from a program that no other path can serve.
 #[test]
 fn an_error_is_told_where_the_other_path_may_not_be_taken() {
