@@ -51,6 +51,7 @@ counters! {
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
     ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."
     ClientLoop "client_loop" "Packets rejected because their path leads back to this host: it is the outermost NAT box without a gateway role at that port, or the next box as well; or a program here used another protocol than TCP, UDP and ping to a host right behind this one."
+    ClientRenumbered "client_renumbered" "Packets rejected because their TCP connection to a host right behind this one began with an address that is this host's no more."
     ClientNoPort "client_no_port" "Packets rejected because no port could be reserved for their flow (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
     ClientHostFull "client_host_full" "Packets of served hosts rejected because their host has as many flows as one may have (max_flows_per_host)."

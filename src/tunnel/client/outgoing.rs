@@ -88,7 +88,10 @@ impl<E: Environment> Client<E> {
         let Datagram { protocol, src: application, dst: mapped, .. } = *datagram;
         let key = AppKey { served, protocol, application, mapped };
         match self.flows.forward(&key) {
-            Some(flow) => Ok(self.rerouted(flow, datagram.transport, now)),
+            Some(flow) => {
+                let flow = self.readdressed(flow, datagram.transport, now)?;
+                Ok(self.rerouted(flow, datagram.transport, now))
+            }
             None => self.open(key, datagram.transport, now),
         }
     }

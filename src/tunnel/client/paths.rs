@@ -50,7 +50,7 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn outset(
+    pub(super) fn outset(
         &self,
         mapping: &Mapping,
         path_index: usize,

@@ -44,6 +44,8 @@ pub(super) struct World {
     pub(super) unreachable: Arc<Mutex<HashSet<Ipv4Addr>>>,
     /// MTUs of routes that have another than 1500.
     pub(super) mtus: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
+    /// An address of its own that has become another.
+    pub(super) renumbered: Arc<Mutex<Option<[Ipv4Addr; 2]>>>,
 }
 
 pub(super) struct Reserved {
@@ -66,7 +68,10 @@ impl Drop for Reserved {
 
 impl Addresses for World {
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        self.own.contains(&addr)
+        match *self.renumbered.lock().expect("no panic") {
+            Some([old, new]) if addr == old || addr == new => addr == new,
+            _ => self.own.contains(&addr),
+        }
     }
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
@@ -84,6 +89,10 @@ impl Routes for World {
         let inside = self.lan.filter(|(net, _)| net.contains(&to)).map(|(_, source)| source);
         let source = inside.or(*self.source.lock().expect("no panic")).filter(|_| reachable)?;
         let mtu = self.mtus.lock().expect("no panic").get(&to).copied().unwrap_or(1500);
+        let source = match *self.renumbered.lock().expect("no panic") {
+            Some([old, new]) if source == old => new,
+            _ => source,
+        };
         Some(Route { source, mtu })
     }
 
