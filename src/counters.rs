@@ -68,6 +68,7 @@ counters! {
     IcmpError "icmp_error" "ICMP errors that quote no packet of a live flow, quote too little of it, or are of a kind that is never passed on; dropped."
     IcmpUnasked "icmp_unasked" "ICMP answers to questions that nobody asked through a tunnel; dropped."
     UnexpectedHook "unexpected_hook" "Packets queued from a place where the rules never queue; dropped. Are the loaded rules ours?"
+    RulesMissing "rules_missing" "Packets from the network, of tunnels or of served hosts, dropped because the loaded rules are not the ones the configuration means; load them with `nattt rules apply`."
     ClientStrayReply "client_stray_reply" "Tunnel packets that are not the exact reverse of a flow opened here; dropped."
     ClientOpening "client_opening" "Tunnel packets that would open a connection to an application here; dropped."
     ClientStale "client_stale" "Tunnel packets from a peer whose flow has expired; dropped."
@@ -78,7 +79,6 @@ counters! {
     GatewayFlowsFull "gateway_flows_full" "Tunnel packets that would open a flow while the table is full of answered ones; dropped."
     GatewaySourceFull "gateway_source_full" "Tunnel packets that would open more flows than one client address may have; dropped."
     GatewayConflict "gateway_conflict" "Tunnel packets of a protocol without ports to a host that another client already uses; dropped."
-    GatewayRulesMissing "gateway_rules_missing" "Tunnel packets dropped because the loaded rules are not the ones the configuration means; load them with `nattt rules apply`."
     GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."
