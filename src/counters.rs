@@ -52,6 +52,7 @@ counters! {
     ClientUnmapped "client_unmapped" "Packets to a pool address that stands for no host; rejected, so the application fails at once."
     ClientNoRoute "client_no_route" "Packets rejected because this host has no route to the outermost NAT box."
     ClientLoop "client_loop" "Packets rejected because their path leads back to this host: it is the outermost NAT box without a gateway role at that port, or the next box as well; or a program here used another protocol than TCP, UDP and ping to a host right behind this one."
+    ClientRenumbered "client_renumbered" "Packets rejected because their TCP connection to a host right behind this one began with an address that is this host's no more."
     ClientNoPort "client_no_port" "Packets rejected because no port could be reserved for their flow (descriptor limit or all ports in use)."
     ClientFlowsFull "client_flows_full" "Packets rejected because the client's flow table is full."
     ClientHostFull "client_host_full" "Packets of served hosts rejected because their host has as many flows as one may have (max_flows_per_host)."
@@ -68,6 +69,7 @@ counters! {
     IcmpError "icmp_error" "ICMP errors that quote no packet of a live flow, quote too little of it, or are of a kind that is never passed on; dropped."
     IcmpUnasked "icmp_unasked" "ICMP answers to questions that nobody asked through a tunnel; dropped."
     UnexpectedHook "unexpected_hook" "Packets queued from a place where the rules never queue; dropped. Are the loaded rules ours?"
+    RulesMissing "rules_missing" "Packets from the network, of tunnels or of served hosts, dropped because the loaded rules are not the ones the configuration means; load them with `nattt rules apply`."
     ClientStrayReply "client_stray_reply" "Tunnel packets that are not the exact reverse of a flow opened here; dropped."
     ClientOpening "client_opening" "Tunnel packets that would open a connection to an application here; dropped."
     ClientStale "client_stale" "Tunnel packets from a peer whose flow has expired; dropped."
@@ -78,7 +80,6 @@ counters! {
     GatewayFlowsFull "gateway_flows_full" "Tunnel packets that would open a flow while the table is full of answered ones; dropped."
     GatewaySourceFull "gateway_source_full" "Tunnel packets that would open more flows than one client address may have; dropped."
     GatewayConflict "gateway_conflict" "Tunnel packets of a protocol without ports to a host that another client already uses; dropped."
-    GatewayRulesMissing "gateway_rules_missing" "Tunnel packets dropped because the loaded rules are not the ones the configuration means; load them with `nattt rules apply`."
     GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."

@@ -90,6 +90,8 @@ pub enum Conclusion {
     Ordinary,
     /// The same, and a NAT record that nobody follows.
     AddressWins,
+    /// Another natttd, on the router that serves this host, has mapped it.
+    MappedBefore,
     /// There is no such name.
     NoName,
     /// Neither address nor NAT record.
@@ -100,6 +102,8 @@ pub enum Conclusion {
     NoNatAnswer,
     /// Neither, and not all of the A records that emulate a NAT record.
     HalfEmulated,
+    /// Neither, and the name server does not say whether all of them are there.
+    EmulationSilent,
     /// No NAT record is well-formed.
     Malformed,
     /// Every NAT record is refused.
@@ -121,9 +125,10 @@ pub enum Conclusion {
 impl Conclusion {
     /// The same with the addresses of the names that emulate the NAT record.
     pub fn with_emulation(self, parts: &[Part]) -> Self {
-        let missing = parts.iter().any(|part| part.answer.records().is_empty());
+        let any = |wanted: fn(&Answer) -> bool| parts.iter().any(|part| wanted(&part.answer));
         match self {
-            Self::NoName | Self::NoRecord if missing => Self::HalfEmulated,
+            Self::NoName | Self::NoRecord if any(Answer::says_none) => Self::HalfEmulated,
+            Self::NoName | Self::NoRecord if any(Answer::is_missing) => Self::EmulationSilent,
             _ => self,
         }
     }
@@ -152,6 +157,11 @@ impl Answer {
             Self::Records { records } => records,
             _ => &[],
         }
+    }
+
+    /// Whether the server says that there is none.
+    fn says_none(&self) -> bool {
+        matches!(self, Self::NoData | Self::NoName)
     }
 
     /// Whether the server may be asked no more: another one is.
@@ -211,8 +221,19 @@ fn of_addresses(asked: &Asked, addresses: &[Ipv4Addr], known: Option<&Explanatio
         Some(_) if is_unanswered(&known.flows) => Conclusion::Unanswered,
         Some(_) => Conclusion::Tunnelled,
         None if addresses.iter().all(|addr| known.unmapped.contains(addr)) => Conclusion::Forgotten,
-        None => own_address(asked),
+        None => match own_address(asked) {
+            Conclusion::AddressWins if addresses.iter().all(is_a_router_s) => {
+                Conclusion::MappedBefore
+            }
+            own => own,
+        },
     }
+}
+
+/// Whether it is of 198.18/15 (RFC 2544), where routers' pools are and hosts are not. A private address
+/// may be the host's own, as a name server beside it says it; 127/8 is given to nobody else.
+fn is_a_router_s(addr: &Ipv4Addr) -> bool {
+    matches!(addr.octets(), [198, 18 | 19, ..])
 }
 
 /// Without the daemon, nobody knows what its pool is.
@@ -441,6 +462,21 @@ mod tests {
         assert_eq!(Conclusion::NoName.with_emulation(&[]), Conclusion::NoName);
     }
 
+    /// What was not answered may be there.
+    #[test]
+    fn silence_about_a_part_is_not_called_an_address_that_is_missing() {
+        let part = |answer| Part { name: "b-in.example.org".into(), answer };
+        let failed = Answer::Failed { reason: "SERVFAIL".into() };
+        for silent in [Answer::Silent, failed] {
+            let parts = [part(silent.clone())];
+            assert_eq!(Conclusion::NoName.with_emulation(&parts), Conclusion::EmulationSilent);
+            assert_eq!(Conclusion::NoRecord.with_emulation(&parts), Conclusion::EmulationSilent);
+            assert_eq!(Conclusion::Tunnelled.with_emulation(&parts), Conclusion::Tunnelled);
+            let both = [part(silent), part(Answer::NoData)];
+            assert_eq!(Conclusion::NoName.with_emulation(&both), Conclusion::HalfEmulated);
+        }
+    }
+
     #[test]
     fn every_conclusion() {
         use Conclusion::*;
@@ -456,6 +492,12 @@ mod tests {
             (address(MAPPED.octets()), nat(), Some(&unmapped), Forgotten),
             (address([192, 0, 2, 1]), nat(), Some(&good), AddressWins),
             (address([192, 0, 2, 1]), nat(), None, AddressWins),
+            // The router that serves this host asked first.
+            (address([198, 18, 0, 9]), nat(), Some(&good), MappedBefore),
+            (address([127, 0, 0, 1]), nat(), Some(&good), AddressWins),
+            (address([198, 18, 0, 9]), Answer::NoData, Some(&good), Ordinary),
+            // As a name server inside says it.
+            (address([192, 168, 0, 2]), nat(), Some(&good), AddressWins),
             (address([192, 0, 2, 1]), Answer::NoData, Some(&good), Ordinary),
             (address([192, 0, 2, 1]), Answer::NoData, None, Ordinary),
             (address(MAPPED.octets()), nat(), None, Unknown),

@@ -61,7 +61,8 @@ pub(super) fn run(args: &ExplainArgs, global: &Global) -> Result<Done, Failure> 
         Conclusion::Tunnelled
         | Conclusion::Direct
         | Conclusion::Ordinary
-        | Conclusion::AddressWins => 0,
+        | Conclusion::AddressWins
+        | Conclusion::MappedBefore => 0,
         _ => FAILED,
     };
     let text = if global.json { pretty(&report) } else { report.render() };
@@ -261,12 +262,20 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
             "it has an address of its own, which wins over its NAT record: remove its A record from the \
              zone if programs shall take the tunnel"
         }
+        Conclusion::MappedBefore => {
+            "its address is of the range of mapped ones, but not of natttd here: it seems that the router \
+             that serves this host has given it, and leads there"
+        }
         Conclusion::NoName => {
             "there is no such name; one with a NAT record exists, also without an address"
         }
         Conclusion::NoRecord => "it has neither an address nor a NAT record: add one in its zone",
         Conclusion::HalfEmulated => {
             "not every name that emulates its NAT record has an address: add what is missing in its zone"
+        }
+        Conclusion::EmulationSilent => {
+            "its name server does not say whether every name that emulates its NAT record has an address: ask \
+             again, or use another one"
         }
         Conclusion::NoAnswer => {
             "its name server gives no answer: look at /etc/resolv.conf, try `--server ADDRESS`, or write \
@@ -295,7 +304,8 @@ pub(super) fn sentence(conclusion: Conclusion) -> &'static str {
         }
         Conclusion::NoDaemon => "its NAT record is right, but natttd cannot be asked",
         Conclusion::Unknown => {
-            "whether its address is a mapped one or its own, natttd knows, which cannot be asked here"
+            "whether its address is a mapped one or its own, natttd knows, here or on the router that serves \
+             this host; it cannot be asked here"
         }
     }
 }

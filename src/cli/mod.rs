@@ -57,7 +57,7 @@ struct Global {
     /// Control socket of the daemon
     #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_PATH)]
     socket: PathBuf,
-    /// Print JSON, for programs
+    /// Print JSON, for programs (not with rules, metrics, completion)
     #[arg(long, global = true)]
     json: bool,
 }
@@ -115,8 +115,22 @@ enum Question {
 
 /// Runs the command with the arguments of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match &cli.command {
+    let done = run(&Cli::parse());
+    match done.and_then(|done| print(&done.text).map(|_| done.status)) {
+        Ok(status) => ExitCode::from(status),
+        Err(failure) => {
+            // A message that cannot be written leaves the exit status to speak.
+            let _ = writeln!(io::stderr(), "nattt: {}", table::printable(&failure.message));
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<Done, Failure> {
+    if let Some(instead) = cli.command.without_json().filter(|_| cli.global.json) {
+        return Err(Failure { status: USAGE, message: format!("{instead}: leave `--json` out") });
+    }
+    match &cli.command {
         Command::Ask(question) => question.watch().show(|| answer(&cli.global, question)),
         Command::Rules(args) => rules::run(args),
         Command::Reload(args) => reload::run(args, &cli.global),
@@ -131,14 +145,6 @@ pub fn main() -> ExitCode {
         Command::Metrics => metrics::run(&cli.global),
         Command::Completion(args) => Ok(completion::run(args)),
         Command::Record(args) => record::run(args, cli.global.json).map(Done::well),
-    };
-    match done.and_then(|done| print(&done.text).map(|_| done.status)) {
-        Ok(status) => ExitCode::from(status),
-        Err(failure) => {
-            // A message that cannot be written leaves the exit status to speak.
-            let _ = writeln!(io::stderr(), "nattt: {}", table::printable(&failure.message));
-            ExitCode::from(failure.status)
-        }
     }
 }
 
@@ -173,6 +179,21 @@ impl From<AskError> for Failure {
 fn answer(global: &Global, question: &Question) -> Result<String, Failure> {
     let reply = ask(&global.socket, &question.request())?;
     if global.json { Ok(pretty(&reply)) } else { question.render(&reply) }
+}
+
+impl Command {
+    /// What a command prints that has a form of its own, which no JSON can take the place of.
+    fn without_json(&self) -> Option<&'static str> {
+        match self {
+            Self::Rules(_) => Some("`nattt rules` prints what nft or iptables-restore reads"),
+            Self::Metrics => Some(
+                "`nattt metrics` prints what Prometheus reads, and `nattt status` and `nattt counters` \
+                 have JSON",
+            ),
+            Self::Completion(_) => Some("`nattt completion` prints what a shell reads"),
+            _ => None,
+        }
+    }
 }
 
 impl Question {

@@ -1,5 +1,6 @@
 //! `nattt probe` and `nattt trace`.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -170,7 +171,8 @@ impl Outcome {
         self.path.rsplit(' ').next().unwrap_or_default()
     }
 
-    fn render(&self, show: Show) -> String {
+    /// `told`: the hints of the paths above.
+    fn render<'a>(&'a self, show: Show, told: &mut HashSet<&'a str>) -> String {
         let mut text = format!("Path {}", self.path);
         text += &self.from.map(|from| format!(", from {from}")).unwrap_or_default();
         text += ":\n";
@@ -178,22 +180,33 @@ impl Outcome {
             text += &table(report, self.host(), show);
         }
         text += &format!("\nResult: {}.\n", escape(&self.says));
-        text += &points(&self.checks);
+        text += &points(&self.checks, told);
         if let Some(says) = &self.sizes_says {
             text += &format!("Sizes: {}.\n", escape(says));
         }
-        text + &points(&self.sizes_advice)
+        text + &points(&self.sizes_advice, told)
     }
 }
 
-fn points(checks: &[String]) -> String {
+/// What has been told is not told again, but that it holds here, too, is.
+fn points<'a>(checks: &'a [String], told: &mut HashSet<&'a str>) -> String {
     let end = |check: &str| if check.ends_with('?') { "" } else { "." };
-    checks.iter().map(|check| format!("  - {}{}\n", escape(check), end(check))).collect()
+    let new: Vec<_> = checks.iter().filter(|check| told.insert(check.as_str())).collect();
+    let mut text: String =
+        new.iter().map(|check| format!("  - {}{}\n", escape(check), end(check))).collect();
+    text += match (new.len(), checks.len()) {
+        (new, all) if new == all => "",
+        (0, _) => "  - As above.\n",
+        _ => "  - Otherwise as above.\n",
+    };
+    text
 }
 
 impl Report {
     fn render(&self, show: Show) -> String {
-        let paths: Vec<_> = self.paths.iter().map(|outcome| outcome.render(show)).collect();
+        let mut told = HashSet::new();
+        let paths: Vec<_> =
+            self.paths.iter().map(|outcome| outcome.render(show, &mut told)).collect();
         let notes: String =
             self.notes.iter().map(|note| format!("\nNote: {}.\n", escape(note))).collect();
         format!("{}\n\n{}{notes}", escape(&self.target), paths.join("\n"))
@@ -244,4 +257,43 @@ fn host_row(kind: &KindReport, report: &probe::Report, host: &str) -> [String; 5
 
 fn rtt(time: Option<Duration>) -> String {
     time.map_or_else(|| "-".into(), |time| format!("{:.2} ms", time.as_secs_f64() * 1000.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(path: &str, checks: &[&str], advice: &[&str]) -> Outcome {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        Outcome {
+            path: path.into(),
+            from: None,
+            report: None,
+            says: "NAT box 1 is silent".into(),
+            checks: owned(checks),
+            sizes_says: (!advice.is_empty()).then(|| "large packets are lost".into()),
+            sizes_advice: owned(advice),
+        }
+    }
+
+    #[test]
+    fn a_hint_that_several_paths_share_stands_once() {
+        let report = Report {
+            target: "b.example.".into(),
+            reached: false,
+            paths: vec![
+                outcome("203.0.113.1:100 192.168.0.2", &["Is 1 right?", "Does it run"], &["Write"]),
+                outcome("203.0.113.2:100 192.168.0.2", &["Is 2 right?", "Does it run"], &["Write"]),
+                outcome("203.0.113.3:100 192.168.0.2", &[], &[]),
+            ],
+            notes: Vec::new(),
+        };
+        let text = report.render(Show::Levels);
+        let lines = |wanted: &str| text.lines().filter(|line| *line == wanted).count();
+        for once in ["  - Is 1 right?", "  - Is 2 right?", "  - Does it run.", "  - Write."] {
+            assert_eq!(lines(once), 1, "{once} in\n{text}");
+        }
+        assert_eq!((lines("  - Otherwise as above."), lines("  - As above.")), (1, 1), "{text}");
+        assert!(pretty(&report).matches("Does it run").count() == 2, "programs get all of them");
+    }
 }

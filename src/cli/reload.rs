@@ -6,9 +6,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::config::{Config, INSTALLED_PATH};
-use crate::control::{Reload, ReloadState, Reply, Request, Status};
+use crate::control::{Reload, ReloadState, Reply, Request, Status, pretty};
 use crate::os::control::{DEFAULT_PATH, ask};
 use crate::os::{firewall, process};
 
@@ -57,7 +58,20 @@ pub(super) fn run(args: &ReloadArgs, global: &Global) -> Result<Done, Failure> {
     })?;
     match daemon.outcome(|last| !matches!(last.state, ReloadState::Waiting(_)))?.last.state {
         ReloadState::Refused(why) => Err(refused(&why)),
-        _ => Ok(Done::well(format!("{} is in effect.\n", file.display()))),
+        _ => Ok(Done::well(in_effect(file, global.json))),
+    }
+}
+
+/// What is printed if all is well; otherwise a message says why, as with every command.
+fn in_effect(file: &Path, json: bool) -> String {
+    #[derive(Serialize)]
+    struct InEffect<'a> {
+        file: &'a Path,
+        in_effect: bool,
+    }
+    match json {
+        true => pretty(&InEffect { file, in_effect: true }),
+        false => format!("{} is in effect.\n", file.display()),
     }
 }
 
@@ -172,6 +186,17 @@ mod tests {
         let daemon = Daemon { sockets, pid: child.id(), calls: 0 };
         let failure = daemon.outcome(|_| true).err().expect("no outcome");
         assert_eq!((failure.status, &*failure.message), (FAILED, ENDED));
+    }
+
+    #[test]
+    fn what_is_in_effect_is_said_in_json_too() {
+        let json = in_effect(Path::new("/etc/nattt/nattt.toml"), true);
+        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(
+            (&value["file"], &value["in_effect"]),
+            (&"/etc/nattt/nattt.toml".into(), &true.into())
+        );
+        assert_eq!(in_effect(Path::new("/x"), false), "/x is in effect.\n");
     }
 
     #[test]

@@ -86,6 +86,11 @@ impl TargetArgs {
                  take this way"
                     .into(),
             ),
+            Conclusion::MappedBefore => Some(
+                "It seems that the router that serves this host has mapped it: other programs do not take \
+                 this way, but that router's"
+                    .into(),
+            ),
             Conclusion::Outdated => Some(
                 "natttd here has other paths for this name: those of an earlier NAT record, until its TTL \
                  ends or natttd is restarted"

@@ -224,6 +224,21 @@ fn nothing_to_show_is_said() {
 }
 
 #[test]
+fn what_has_no_json_says_so() {
+    for (arguments, part) in [
+        (&["rules", "print"][..], "nft or iptables-restore"),
+        (&["rules", "apply"], "`nattt rules`"),
+        (&["metrics"], "`nattt status`"),
+        (&["completion", "bash"], "a shell"),
+    ] {
+        let cli = parse(&[arguments, &["--json"]].concat()).expect("known arguments");
+        let failure = run(&cli).expect_err("it has none");
+        assert_eq!(failure.status, USAGE, "{arguments:?}");
+        assert!(failure.message.contains(part), "{}", failure.message);
+    }
+}
+
+#[test]
 fn json_is_the_reply() {
     let reply = Reply::Flows { total: 2, flows: vec![client_flow(), gateway_flow()] };
     let text = pretty(&reply);

@@ -19,7 +19,7 @@ const WATCHED: [Counter; 12] = [
     Counter::GatewayConflict,
     Counter::GatewayFlowsFull,
     Counter::GatewaySourceFull,
-    Counter::GatewayRulesMissing,
+    Counter::RulesMissing,
     Counter::ConnectionsTurned,
 ];
 

@@ -83,8 +83,8 @@ impl Worker {
         let fate = if truncated {
             Fate::Dropped(Counter::Truncated)
         } else if hook == Hook::Prerouting && !self.guard.loaded() {
-            // Half of the rules would forward inner packets past the other half.
-            Fate::Dropped(Counter::GatewayRulesMissing)
+            // Half of the rules would forward inner packets, or served hosts', past the other half.
+            Fate::Dropped(Counter::RulesMissing)
         } else {
             let fate = self.roles.process((hook, interface), bytes, front, now);
             // The rules mark what this host itself answers to tunnel packets.

@@ -21,26 +21,34 @@ fn judge(facts: &Facts, gateway: &Gateway, routes: &[Route], export: &Export) ->
         return None;
     }
     let outside = networks(facts, routes, |name| !may_leave(name));
-    if let Some((name, _)) = outside.iter().find(|(_, net)| net.contains(&prefix)) {
-        return Some(through_outside(prefix, name, routes));
-    }
+    let outside = outside.iter().find(|(_, net)| net.contains(&prefix)).map(|(name, _)| name);
     let inner: Vec<String> = behind
         .iter()
         .filter(|(_, net)| prefix.contains(net))
         .map(|(_, net)| net.to_string())
         .collect();
-    Some(match inner.is_empty() {
-        false => Finding::warning(
-            "export-too-wide",
-            format!("`exports` opens {prefix}, which is more than this host is attached to"),
-            format!("write what is behind it: {}", inner.join(", ")),
-        ),
-        true => Finding::warning(
+    Some(match (inner.is_empty(), outside) {
+        (false, _) => too_wide(prefix, &inner, outside),
+        (true, Some(name)) => through_outside(prefix, name, routes),
+        (true, None) => Finding::warning(
             "export-not-here",
             format!("`exports` opens {prefix}, but no inside interface or route leads there"),
             "correct `exports` under [gateway], or add the address or route that is missing",
         ),
     })
+}
+
+/// What is reached is reached; the rest is nowhere, or outside, where nothing from a tunnel goes.
+fn too_wide(prefix: Ipv4Net, inner: &[String], outside: Option<&String>) -> Finding {
+    let what = match outside {
+        Some(name) => format!(
+            "`exports` opens {prefix}, of which only a part is behind this host: the rest is at {name}, an \
+             interface in `outside`, and not reached"
+        ),
+        None => format!("`exports` opens {prefix}, which is more than this host is attached to"),
+    };
+    let fix = format!("write what is behind it: {}", inner.join(", "));
+    Finding::warning("export-too-wide", what, fix)
 }
 
 /// Nothing from a tunnel leaves by an outside interface again unless it is told to turn there: a home
@@ -126,6 +134,24 @@ mod tests {
         // Its own address it serves itself.
         configure(&mut facts, "outside=[\"wan\"]\nexports=[\"203.0.113.1\"]");
         lacks(&facts, "export-outside");
+    }
+
+    /// Nested NATs often number both sides from one range.
+    #[test]
+    fn a_part_is_behind_and_the_rest_outside() {
+        let mut facts = testing::gateway();
+        facts.routes = Ok(r#"[{"dst":"192.168.0.0/16","dev":"wan"}]"#.into());
+        configure(&mut facts, "outside=[\"wan\"]\nexports=[\"192.168.0.0/16\"]");
+        lacks(&facts, "export-outside");
+        let finding = found(&facts, "export-too-wide");
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(
+            finding.what.contains("the rest is at wan, an interface in `outside`"),
+            "{finding:?}"
+        );
+        assert!(finding.fix.contains("192.168.0.0/24"), "{finding:?}");
+        configure(&mut facts, "outside=[\"wan\"]\nexports=[\"192.168.9.0/24\"]");
+        assert_eq!(found(&facts, "export-outside").severity, Severity::Problem);
     }
 
     #[test]

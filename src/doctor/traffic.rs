@@ -21,7 +21,7 @@ pub fn kernel_queues(text: &str) -> impl Iterator<Item = KernelQueue> {
 
 /// Counters that mean that somebody has to do something, and what.
 const TELLING: [(&str, &str); 16] = [
-    ("gateway_rules_missing", "load the rules with `nattt rules apply`"),
+    ("rules_missing", "load the rules with `nattt rules apply`"),
     ("unexpected_hook", "look for other programs' rules that queue to natttd's queue numbers"),
     ("truncated", "look for other programs that changed the queues' settings, and restart natttd"),
     ("verdict_refused", "see `journalctl -u nattt`, and restart natttd"),

@@ -171,6 +171,33 @@ impl<F: Hash + Eq + Copy, V: Entry> FlowTable<F, V> {
         Ok(flow)
     }
 
+    /// Puts a flow in the place of `old`, if its reverse key is free: either that, or `old` stays. If `old`
+    /// has left its place in the meantime, the new one is added like any.
+    pub(super) fn replace(&self, key: F, old: &Arc<V>, new: V) -> Result<Arc<V>, Refusal> {
+        let back = new.reverse_key();
+        let mut forward = self.forward.write(&key);
+        if !forward.flows.get(&key).is_some_and(|opened| Arc::ptr_eq(&opened.flow, old)) {
+            drop(forward);
+            return self.add(key, [back], |_| new);
+        }
+        let new = Arc::new(new);
+        if old.reverse_key() != back {
+            let mut reverse = self.reverse.write(&back);
+            if reverse.contains_key(&back) {
+                return Err(Refusal::Conflict);
+            }
+            reverse.insert(back, Arc::clone(&new));
+            drop(reverse);
+            self.reverse.write(&old.reverse_key()).remove(&old.reverse_key());
+        } else {
+            self.reverse.write(&back).insert(back, Arc::clone(&new));
+        }
+        forward.insert(key, Arc::clone(&new));
+        drop(forward);
+        self.note_fresh(key);
+        Ok(new)
+    }
+
     /// Whoever looks seldom sees only the first of many.
     fn note_fresh(&self, key: F) {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);

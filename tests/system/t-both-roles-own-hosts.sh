@@ -114,3 +114,23 @@ matches '^Y saw 192\.168\.0\.1:[0-9]+: hello$' "$(ask Y gateway.example 7 hello)
 for name in gateway_no_flow client_conflict unexpected_hook; do
     same 0 "$(counter Y "$name")" "$name at Y"
 done
+
+# Y's inside address becomes another. A socket of UDP goes on from there, a connection is told at once.
+address=$(mapped Y b.example)
+matches '^B saw 192\.168\.0\.1:' "$(ask Y "$address" 7 hello --source-port 20567)" "UDP before"
+mkfifo "$RUN/go"
+on Y bash -c 'exec 3<>"/dev/tcp/$1/7"
+    echo one >&3; read -r -t 30 line <&3; echo "$line"
+    read -r _ <"$0"
+    echo two >&3; read -r -t 30 line <&3; echo "$line"' "$RUN/go" "$address" >"$RUN/moved" 2>&1 &
+wait_for 10 "an answer to Y" grep -q 'saw 192\.168\.0\.1:.*: one' "$RUN/moved"
+ip -n "$PREFIX-Y" address add 192.168.0.77/24 dev lan
+ip -n "$PREFIX-Y" address delete 192.168.0.1/24 dev lan
+ip -n "$PREFIX-Y" address show dev lan | grep -q 192.168.0.77 || \
+    ip -n "$PREFIX-Y" address add 192.168.0.77/24 dev lan
+goes_on() { [[ $(ask Y "$address" 7 hello --source-port 20567 --timeout 1) = "B saw 192.168.0.77:"* ]]; }
+wait_for 10 "UDP from the new address" goes_on
+echo >"$RUN/go"
+wait $! || true
+matches 'reset by peer' "$(cat "$RUN/moved")" "a connection from the old address"
+more 0 "$(counter Y client_renumbered)" "packets of it"

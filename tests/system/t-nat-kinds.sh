@@ -1,6 +1,6 @@
 #!/bin/bash
 # Three clients behind one legacy NAT X, all with the same source port, while X keeps ports, changes
-# them, gives every destination another one, or forgets UDP within seconds.
+# them, gives every destination another one, forgets UDP within seconds, or forgets a connection that stands.
 #
 #   A1 192.168.0.2 --+
 #   A3 192.168.0.3 --+-- X 198.51.100.20 --- R --+-- Y  203.0.113.1 --- B
@@ -72,3 +72,16 @@ said=$(on A1 "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 8 two' 'quiet 8' 
 matches 'saw 198\.51\.100\.20:[0-9]+: one.*: delay 8 two.*: three$' "${said//$'\n'/ }" "a silent connection"
 same 1 "$(grep -oE '198\.51\.100\.20:[0-9]+' <<<"$said" | sort -u | wc -l)" "ports of X that it used"
 matches ': delay 8 late$' "$(ask A1 b.example 7 'delay 8 late')" "a late UDP answer"
+
+# X gives a connection that stands another port: to Y and B that is another client, and B resets it.
+mkfifo "$RUN/go"
+on A1 bash -c 'exec 3<>/dev/tcp/b.example/7
+    echo one >&3; read -r -t 30 line <&3; echo "$line"
+    read -r _ <"$0"
+    echo two >&3; read -r -t 30 line <&3; echo "$line"' "$RUN/go" >"$RUN/moved" 2>&1 &
+wait_for 10 "an answer to A1" grep -q 'saw .*: one' "$RUN/moved"
+x_masquerades 'to :30000-30099'
+echo >"$RUN/go"
+wait $! || true
+matches 'reset by peer' "$(cat "$RUN/moved")" "a connection that X gave another port"
+matches 'saw 198\.51\.100\.20:300[0-9][0-9]: again' "$(ask A1 b.example 7 again)" "what begins anew"

@@ -60,7 +60,7 @@ before=$(counter Y gateway_decapsulated)
 on Y "${at_gateway[@]}"
 wait_for 10 "natttd on Y to notice" state Y damaged
 refused "a page through half of Y's rules" fetch A "$address/" --max-time 2
-more 0 "$(counter Y gateway_rules_missing)" "tunnel packets dropped at Y"
+more 0 "$(counter Y rules_missing)" "tunnel packets dropped at Y"
 same "$before" "$(counter Y gateway_decapsulated)" "tunnel packets forwarded by Y meanwhile"
 rules Y apply
 wait_for 10 "natttd on Y to notice that the rules are back" state Y loaded

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::flow::Served;
 use super::incoming::Levels;
+use super::paths::Outset;
 use super::{AppKey, Client, Environment, Flow, OuterKey, WireKey, endpoint};
 use crate::config::Export;
 use crate::counters::Counter;
@@ -152,6 +153,30 @@ impl<E: Environment> Client<E> {
         let is_peeled = boxes.len() < path.hops().len();
         let own = if is_peeled { path.first().addr } else { route.source };
         Some((served.unwrap_or(own), Some(route.mtu)))
+    }
+
+    /// The flow itself, or the one that takes its place if it has no tunnel and began with an address that
+    /// is this host's no more. A TCP connection cannot be taken along. While there is no route, the
+    /// address may come back.
+    pub(super) fn readdressed(
+        &self,
+        flow: Arc<Flow<E::Lease>>,
+        transport: Transport,
+        now: Time,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let is_own = |flow: &Flow<E::Lease>| self.env.is_own(flow.wire.inner.addr);
+        if !flow.is_direct() || flow.wire.served.is_some() || is_own(&flow) {
+            return Ok(flow);
+        }
+        let way = self.outset(&flow.mapping, flow.path_index, &flow.key, transport);
+        let Ok(way) = way else { return Ok(flow) };
+        match transport {
+            Transport::Tcp(_) if !transport.opens_connection() => Err(Counter::ClientRenumbered),
+            _ => {
+                let tried = flow.tried;
+                Ok(self.succeed(flow, Outset { tried, ..way }, transport, now))
+            }
+        }
     }
 
     /// The shape of what comes back to `source`.

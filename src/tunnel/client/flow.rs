@@ -83,8 +83,8 @@ pub struct Flow<L> {
     pub(super) sent: Traffic,
     pub(super) received: Traffic,
     pub(super) mapping: Arc<Mapping>,
-    /// A served host's share.
-    pub(super) quota: Option<Quota>,
+    /// A served host's share; a flow that takes another's place has the same.
+    pub(super) quota: Option<Arc<Quota>>,
 }
 
 impl PortKey {
@@ -123,7 +123,7 @@ impl WireKey {
 impl<L> Flow<L> {
     /// Whether its host, or if `no_ports` this one, has little room for others.
     pub(super) fn has_little_room(&self, no_ports: bool) -> bool {
-        self.quota.as_ref().map_or(no_ports, Quota::is_scarce)
+        self.quota.as_ref().map_or(no_ports, |quota| quota.is_scarce())
     }
 
     /// Protocol number.

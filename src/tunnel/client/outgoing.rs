@@ -87,7 +87,10 @@ impl<E: Environment> Client<E> {
         let Datagram { protocol, src: application, dst: mapped, .. } = *datagram;
         let key = AppKey { served, protocol, application, mapped };
         match self.flows.forward(&key) {
-            Some(flow) => self.rerouted(flow, datagram.transport, now),
+            Some(flow) => {
+                let flow = self.readdressed(flow, datagram.transport, now)?;
+                Ok(self.rerouted(flow, datagram.transport, now))
+            }
             None => self.open(key, datagram.transport, now),
         }
     }
@@ -103,7 +106,7 @@ impl<E: Environment> Client<E> {
         self.open_on(mapping, way, key, transport, now)
     }
 
-    pub(super) fn open_on(
+    fn open_on(
         &self,
         mapping: Arc<Mapping>,
         way: Outset,
@@ -111,8 +114,22 @@ impl<E: Environment> Client<E> {
         transport: Transport,
         now: Time,
     ) -> Result<Arc<Flow<E::Lease>>, Counter> {
-        let Outset { path_index, tried, source, route_mtu, epoch } = way;
         let quota = self.quota(key.served)?;
+        let flow = self.begun(mapping, way, key, transport, quota.map(Arc::new), now)?;
+        self.add(flow)
+    }
+
+    /// Has its mapping pinned and its port reserved, but is found by nobody yet.
+    pub(super) fn begun(
+        &self,
+        mapping: Arc<Mapping>,
+        way: Outset,
+        key: AppKey,
+        transport: Transport,
+        quota: Option<Arc<Quota>>,
+        now: Time,
+    ) -> Result<Flow<E::Lease>, Counter> {
+        let Outset { path_index, tried, source, route_mtu, epoch } = way;
         let path = mapping.paths().paths()[path_index].clone();
         let boxes = self.admitted(&key, &path, transport)?;
         let lease = self.lease(&key, boxes, preferred_port(&key)).ok_or(Counter::ClientNoPort)?;
@@ -122,7 +139,7 @@ impl<E: Environment> Client<E> {
             return Err(Counter::ClientUnmapped);
         }
         // From here on the flow's end unpins it.
-        let flow = Flow {
+        Ok(Flow {
             key,
             wire,
             transport,
@@ -143,20 +160,44 @@ impl<E: Environment> Client<E> {
             received: Traffic::default(),
             mapping,
             quota,
-        };
-        self.add(flow)
+        })
     }
 
     pub(super) fn add(&self, flow: Flow<E::Lease>) -> Result<Arc<Flow<E::Lease>>, Counter> {
         let (key, wire) = (flow.key, flow.wire);
         self.make_way(&flow);
-        let flow = self.flows.add(key, [wire], |_| flow).map_err(|refusal| match refusal {
+        let added = self.flows.add(key, [wire], |_| flow);
+        self.added(added)
+    }
+
+    /// The flow of the same application to the same mapped address, but on another way. It takes over its
+    /// predecessor's share and, where the kind is the same, its port; if it cannot be, that one goes on.
+    pub(super) fn succeed(
+        &self,
+        old: Arc<Flow<E::Lease>>,
+        way: Outset,
+        transport: Transport,
+        now: Time,
+    ) -> Arc<Flow<E::Lease>> {
+        let (mapping, quota) = (Arc::clone(&old.mapping), old.quota.clone());
+        let Ok(new) = self.begun(mapping, way, old.key, transport, quota, now) else { return old };
+        self.make_way(&new);
+        let replaced = self.flows.replace(old.key, &old, new);
+        self.added(replaced).unwrap_or(old)
+    }
+
+    fn added(
+        &self,
+        added: Result<Arc<Flow<E::Lease>>, Refusal>,
+    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+        let flow = added.map_err(|refusal| match refusal {
             Refusal::Full => Counter::ClientFlowsFull,
             Refusal::Conflict => Counter::ClientConflict,
         })?;
         if flow.is_direct() {
             return Ok(flow);
         }
+        let wire = flow.wire;
         let key = OuterKey { served: wire.served, port: wire.port, hop: wire.hop };
         self.by_port.write(&key).entry(key).or_default().push(Arc::downgrade(&flow));
         Ok(flow)

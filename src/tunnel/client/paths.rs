@@ -50,7 +50,7 @@ impl<E: Environment> Client<E> {
         }
     }
 
-    fn outset(
+    pub(super) fn outset(
         &self,
         mapping: &Mapping,
         path_index: usize,
@@ -66,21 +66,23 @@ impl<E: Environment> Client<E> {
     }
 
     /// The flow itself, or the one that takes its place if its path does not answer and another
-    /// may.
+    /// may. What is not answered yet may still be: it is kept until the other one is there.
     pub(super) fn rerouted(
         &self,
         flow: Arc<Flow<E::Lease>>,
         transport: Transport,
         now: Time,
-    ) -> Result<Arc<Flow<E::Lease>>, Counter> {
+    ) -> Arc<Flow<E::Lease>> {
         if !flow.has_given_up(now) {
-            return Ok(flow);
+            return flow;
         }
-        let Some(way) = self.other_way(&flow, transport, now) else { return Ok(flow) };
-        self.flows.remove(&flow.key);
-        self.rerouted.fetch_add(1, Relaxed);
-        // The old flow lives to here: the new one finds its outer port still reserved.
-        self.open_on(Arc::clone(&flow.mapping), way, flow.key, transport, now)
+        let Some(way) = self.other_way(&flow, transport, now) else { return flow };
+        let old = Arc::clone(&flow);
+        let new = self.succeed(flow, way, transport, now);
+        if !Arc::ptr_eq(&old, &new) {
+            self.rerouted.fetch_add(1, Relaxed);
+        }
+        new
     }
 
     fn other_way(&self, flow: &Flow<E::Lease>, transport: Transport, now: Time) -> Option<Outset> {

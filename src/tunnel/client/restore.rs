@@ -40,7 +40,7 @@ impl<E: Environment> Client<E> {
         if boxes.is_empty() && served.is_none() && !self.env.is_own(source) {
             return None;
         }
-        let quota = self.quota(served).ok()?;
+        let quota = self.quota(served).ok()?.map(Arc::new);
         let lease = self.lease(&key, boxes, port)?;
         let wire = self.wire_key(&key, &path, boxes, (port, source));
         if lease.port() != port || !mapping.pin() {

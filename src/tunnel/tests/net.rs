@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) reports: Arc<Mutex<Vec<Report>>>,
     /// MTUs of routes that have another than 1500.
     pub(super) mtus: Arc<Mutex<HashMap<Ipv4Addr, u16>>>,
+    /// An address of its own that has become another.
+    pub(super) renumbered: Arc<Mutex<Option<[Ipv4Addr; 2]>>>,
 }
 
 /// An ICMP error, and to whom.
@@ -71,7 +73,10 @@ impl Drop for Reserved {
 
 impl Addresses for World {
     fn is_own(&self, addr: Ipv4Addr) -> bool {
-        self.own.contains(&addr)
+        match *self.renumbered.lock().expect("no panic") {
+            Some([old, new]) if addr == old || addr == new => addr == new,
+            _ => self.own.contains(&addr),
+        }
     }
 
     fn is_inside(&self, addr: Ipv4Addr) -> bool {
@@ -89,6 +94,10 @@ impl Routes for World {
         let inside = self.lan.filter(|(net, _)| net.contains(&to)).map(|(_, source)| source);
         let source = inside.or(*self.source.lock().expect("no panic")).filter(|_| reachable)?;
         let mtu = self.mtus.lock().expect("no panic").get(&to).copied().unwrap_or(1500);
+        let source = match *self.renumbered.lock().expect("no panic") {
+            Some([old, new]) if source == old => new,
+            _ => source,
+        };
         Some(Route { source, mtu })
     }
 
@@ -116,7 +125,7 @@ impl Environment for World {
     fn reserve(&self, kind: PortKind, preferred: u16) -> Option<Reserved> {
         let mut taken = self.taken.lock().expect("no panic");
         let port = std::iter::once(preferred)
-            .chain(40_000..)
+            .chain(40_000..=u16::MAX)
             .find(|p| *p != 0 && !taken.contains(&(kind, *p)))?;
         taken.insert((kind, port));
         Some(Reserved { kind, port, taken: Arc::clone(&self.taken) })

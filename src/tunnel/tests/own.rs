@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::counters::Counter;
 use crate::tunnel::{Fate, Gateway, OuterPort, PortKind, client};
 use crate::wire::Endpoint;
-use crate::wire::tests::{echo, icmp_error, raw, tcp_syn, udp};
+use crate::wire::tests::{echo, icmp_error, raw, tcp, tcp_syn, udp};
 
 use super::net::*;
 
@@ -368,6 +368,71 @@ fn of_several_paths_one_that_may_be_taken_is() {
     assert!((2000..2050).all(|app| outer(app, 22) == at("203.0.113.1:100")));
     // The way through the Internet is for when the short one fails.
     assert!((2000..2050).all(|app| outer(app, 80) == at("192.168.0.8:80")));
+}
+
+/// X's inside address becomes another.
+fn renumber(x: &Peer) {
+    let both = ["192.168.0.1:0", "192.168.0.77:0"].map(|end| at(end).addr);
+    *x.world.renumbered.lock().expect("no panic") = Some(both);
+}
+
+/// Its packets would leave with an address that is somebody else's by now, and no answer would come.
+#[test]
+fn a_flow_without_a_tunnel_follows_this_host_s_address() {
+    let x = router();
+    let d = mapped(&x, DIRECT);
+    // A SYN that was not answered is sent again.
+    for packet in kinds(at(APP), d) {
+        let before = x.send(packet.clone(), START).expect("sent");
+        renumber(&x);
+        let sent = x.send(packet.clone(), START).expect("sent");
+        let (from, to) = ends(&sent);
+        assert_eq!((from.addr, to), (at("192.168.0.77:0").addr, ends(&before).1));
+        assert_eq!(from.port, ends(&before).0.port, "the same port");
+        let back = x.receive(answer(&sent), START).expect("delivered");
+        assert_eq!(ends(&back), ends(&answer(&packet)));
+        assert!(x.receive(answer(&before), START).is_err(), "to the old address");
+        *x.world.renumbered.lock().expect("no panic") = None;
+        x.send(packet, START).expect("and back again");
+    }
+    assert_eq!(x.client.usage().0, 3);
+}
+
+/// It cannot go on with another address; its program learns it now, not when its patience ends.
+#[test]
+fn a_connection_without_a_tunnel_ends_with_this_host_s_address() {
+    const ACK: u8 = 0x10;
+    let x = router();
+    let d = mapped(&x, DIRECT);
+    let sent = x.send(tcp_syn(at(APP), d, &[]), START).expect("sent");
+    x.receive(answer(&sent), START).expect("delivered");
+    let segment = || x.send(tcp(at(APP), d, ACK), START);
+    segment().expect("sent");
+    renumber(&x);
+    let host = "192.168.0.8".parse().expect("an address");
+    x.world.unreachable.lock().expect("no panic").insert(host);
+    segment().expect("without a route nothing has taken the address's place: it may come back");
+    x.world.unreachable.lock().expect("no panic").clear();
+    assert_eq!(segment(), rejected(Counter::ClientRenumbered));
+    let again = x.send(tcp_syn(at(APP), d, &[]), START).expect("a new connection");
+    assert_eq!(ends(&again).0.addr, at("192.168.0.77:0").addr);
+    segment().expect("sent");
+}
+
+/// TCP without a tunnel has a port of TCP, through one it needs another, of UDP.
+#[test]
+fn a_flow_whose_other_path_cannot_be_had_is_kept() {
+    let x = router();
+    let to = Endpoint { addr: x.map_all(&[DIRECT, "203.0.113.1:100 192.168.0.8"]), port: 80 };
+    let syn = |now| x.send(tcp_syn(at(APP), to, &[]), now);
+    let first = syn(START).expect("sent");
+    assert_eq!(ends(&first).1, at("192.168.0.8:80"));
+    let every = (1..=u16::MAX).map(|port| (PortKind::Udp, port));
+    x.world.taken.lock().expect("no panic").extend(every);
+    let later = START + Duration::from_secs(3);
+    assert_eq!(syn(later).map(|again| ends(&again)), Ok(ends(&first)));
+    assert_eq!(x.client.rerouted_flows(), 0);
+    x.receive(answer(&first), later).expect("the answer still finds it");
 }
 
 /// The error must not be kept from a program that no other path can serve.

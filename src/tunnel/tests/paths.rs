@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::counters::Counter;
 use crate::time::Time;
+use crate::tunnel::Origin;
 use crate::wire::Endpoint;
 use crate::wire::tests::{echo, icmp_error, tcp_syn, udp};
 
@@ -128,6 +129,25 @@ fn a_silent_path_is_given_up_for_another() {
     assert_eq!(bench.a.client.rerouted_flows(), 1);
     bench.answer(&third, after(3010));
     assert_eq!(bench.through(app, after(3020)), 2);
+}
+
+/// A served host that has as many flows as it may: the one that takes another path needs no more.
+#[test]
+fn a_served_host_at_its_share_changes_paths() {
+    let served = Origin::Served;
+    let a = Peer::with_cap("198.51.100.10", 20);
+    let b = Endpoint { addr: a.map_all(&BOTH), port: 80 };
+    let syn = |port, now| {
+        let c = Endpoint { port, ..at("192.168.0.7:0") };
+        a.send_from(served, tcp_syn(c, b, &[]), now)
+    };
+    let used: Vec<u8> = (2000..2018).map(|port| last(&syn(port, START).expect("sent"))).collect();
+    assert_eq!(syn(3000, START), rejected(Counter::ClientHostFull));
+    let before = a.client.usage().0;
+    assert_ne!(last(&syn(2000, after(3000)).expect("sent through the other")), used[0]);
+    assert_eq!(a.client.rerouted_flows(), 1);
+    assert_eq!(a.client.usage().0, before);
+    assert_eq!(syn(3000, after(3000)), rejected(Counter::ClientHostFull), "nor has it less");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::counters::Counter;
 use crate::tunnel::{PortKind, client, lifetime};
 use crate::wire::datagram::protocol::{DCCP, SCTP, UDP_LITE};
-use crate::wire::tests::{echo, raw, segment, tcp_syn, udp};
+use crate::wire::tests::{echo, raw, segment, tcp, tcp_syn, udp};
 use crate::wire::{Datagram, Endpoint};
 
 use super::net::*;
@@ -236,6 +236,29 @@ fn the_outer_source_follows_the_route() {
     a.world.epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let outer = a.send(packet, START).expect("sent");
     assert_eq!(ends(&outer).0, at("198.51.100.77:3456"));
+}
+
+/// What comes from another address, or from another port of a NAT on the way, is another client's: B, which
+/// knows no such connection, resets it, and the application is told.
+#[test]
+fn a_client_that_moves_is_another_client_to_the_host() {
+    const ACK: u8 = 0x10;
+    const RST: u8 = 0x04;
+    let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));
+    let (app, b) = (at("127.0.0.1:3456"), mapped(&a, PATH, 80));
+    let send = |packet| {
+        arrive(&y, a.send(packet, START).expect("encapsulated"), START).expect("decapsulated")
+    };
+    let syn = send(tcp_syn(app, b, &[]));
+    a.receive(reply(&y, answer(&syn), START).expect("encapsulated"), START).expect("delivered");
+    *a.world.source.lock().expect("no panic") = Some("198.51.100.77".parse().expect("an address"));
+    a.world.epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let segment = send(tcp(app, b, ACK));
+    assert_eq!(ends(&segment), (at("198.51.100.77:3456"), ends(&syn).1));
+    assert_eq!(y.usage().0, 2, "flows");
+    let (client, host) = ends(&segment);
+    let reset = reply(&y, tcp(host, client, RST), START).expect("encapsulated");
+    assert_eq!(a.receive(reset, START).map(|reset| ends(&reset)), Ok((b, app)));
 }
 
 #[test]

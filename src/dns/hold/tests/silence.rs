@@ -1,5 +1,7 @@
 //! Servers that ignore a type of record, and zones that would like them to seem so.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::dns::Name;
 
