@@ -100,10 +100,9 @@ impl Worker {
             Fate::Decapsulated { skip, .. } => {
                 let (action, mark) = match hook {
                     // Once more through the same chain, which gives marked packets their
-                    // connection timeouts before connection tracking sees them.
-                    Hook::Prerouting => (Action::Repeat, Some(ours)),
-                    // Without a tunnel: the answers are recognised by the mark all the same.
-                    Hook::Output => (Action::Accept, Some(ours)),
+                    // connection timeouts before connection tracking sees them. (In OUTPUT those without
+                    // a tunnel.)
+                    Hook::Prerouting | Hook::Output => (Action::Repeat, Some(ours)),
                     _ => (Action::Accept, unmarked),
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])

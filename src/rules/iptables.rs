@@ -6,7 +6,7 @@
 //! first has queued, dropped or cleared of its mark, or one that no rule matches);
 //! `nattt rules apply` first deletes, in the same transaction, those that are there.
 
-use super::timeouts::TIMEOUTS;
+use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
 /// Every chain of ours begins with this.
@@ -116,6 +116,10 @@ impl Tables {
         }
         self.raw.rule("OUTPUT", format!("-s {pool} -j DROP"));
         self.raw.queue("OUTPUT", format!("-d {pool}"), queues, ClientPort::Source);
+        if config.gateway.is_some() {
+            // To hosts right behind the gateway role there is no tunnel, and no keepalive either.
+            self.raw.timeouts("OUTPUT", mark);
+        }
 
         self.filter.chain("OUTPUT", Place::First);
         self.filter.reject("OUTPUT", client);
@@ -211,10 +215,7 @@ impl Tables {
         let own = routed.map_or(String::new(), |client| format!("! -d {} ", client.pool));
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
-        for policy in TIMEOUTS {
-            let (protocol, name) = (policy.protocol, policy.name);
-            self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));
-        }
+        self.raw.timeouts("PREROUTING", mark);
         self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
         for arrival in gateway.arrivals() {
             let local =
@@ -310,6 +311,14 @@ impl Table {
 
     fn rule(&mut self, chain: &str, rule: impl AsRef<str>) {
         self.rules.push(format!("-A {PREFIX}{chain} {}", rule.as_ref()));
+    }
+
+    /// The connections of what natttd has sent through here once more are remembered as long as its flows.
+    fn timeouts(&mut self, chain: &str, mark: Mark) {
+        for TimeoutPolicy { protocol, name, .. } in TIMEOUTS {
+            let marked = format!("-m mark --mark {mark}/{mark} -p {protocol}");
+            self.rule(chain, format!("{marked} -j CT --timeout {name}"));
+        }
     }
 
     /// Queues what matches, in the flow's own queue.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject`. What this host itself answers to a first packet: copied |
 //! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
-//! | output, mangle | M moves from the packet to its connection. Such copies get M |
+//! | output, mangle | M moves from the packet to its connection. With the gateway role this gets our timeouts (iptables: in raw, if there is no tunnel). Such copies get M |
 //! | prerouting, raw (routed pool) | to the pool, from `serve`: to the data queues. From the pool: drop |
 //! | prerouting, mangle (`serve`) | M moves from the packet to its connection |
 //! | input, filter - 1 (routed pool) | to the pool, from the network: reject |

@@ -20,6 +20,9 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
     let mut text = String::from(HEADER);
     text += &remove();
     text += &table_head(fingerprint);
+    if config.gateway.is_some() {
+        text += &timeout_objects();
+    }
     if let Some(client) = &config.client {
         text += &client_chains(config, client);
         if client.is_routed() {
@@ -34,7 +37,6 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         }
     }
     if let Some(gateway) = &config.gateway {
-        text += &timeout_objects();
         text += &gateway_prerouting(config, gateway);
         let turning = config.turning();
         text += &gateway_guards(config.mark, gateway, &turning);
@@ -81,7 +83,11 @@ fn client_chains(config: &Config, client: &Client) -> String {
     let errors = config.queues.data().start;
     let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     let save = save_mark(config.mark);
-    // To hosts right behind the gateway role there is no tunnel.
+    // To hosts right behind the gateway role there is no tunnel, and no keepalive either.
+    let timeouts = config.gateway.as_ref().map_or(String::new(), |_| {
+        let why = "\t\t# To hosts right behind the gateway role: without a tunnel, and without a keepalive.\n";
+        why.to_owned() + &timeout_rules(config.mark)
+    });
     let direct = config.gateway.as_ref().map_or(String::new(), |_| {
         format!(
             "		meta l4proto tcp {has_mark} ct direction reply counter {queue}
@@ -115,7 +121,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
 	chain client_mark {{
 		type filter hook output priority mangle; policy accept;
 		ct state != untracked {save}
-	}}
+{timeouts}	}}
 
 	# After the user's own filter, which saw established UDP, and related ICMP errors about packets
 	# of ours, or such answers of this host. DNS and others' ICMP go on without natttd.
@@ -240,8 +246,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let routed = config.client.as_ref().filter(|client| client.is_routed());
     let own = routed.map_or(String::new(), |client| format!("ip daddr != {} ", client.pool));
     let errors = config.queues.data().start;
-    let timeouts: String =
-        TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
+    let timeouts = timeout_rules(config.mark);
     format!(
         "
 	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
@@ -269,6 +274,10 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	}}
 "
     )
+}
+
+fn timeout_rules(mark: Mark) -> String {
+    TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, mark)).collect()
 }
 
 // conntrack must have made the connection, and not yet confirmed it.

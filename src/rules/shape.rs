@@ -190,7 +190,7 @@ mod tests {
         let own = format!("inet nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
             ("inet nattt client_input", 7),
-            ("inet nattt client_mark", 1),
+            ("inet nattt client_mark", 3),
             ("inet nattt client_output", 4),
             ("inet nattt client_unmapped", 2),
             (&own, 0),
@@ -254,7 +254,7 @@ mod tests {
         let said = |seen: &Shape| whole.fault(seen).expect("a fault").to_string();
         let mut seen = whole.clone();
         seen.chains.insert(chain("raw", "NATTT-OUTPUT"), 0);
-        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 11");
+        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 14");
         seen.chains.remove(&chain("raw", "NATTT-OUTPUT"));
         assert!(said(&seen).starts_with("chain NATTT-OUTPUT of table raw is missing"));
         let mut seen = whole.clone();

@@ -98,6 +98,28 @@ fn both_roles_queue_replies_without_a_tunnel() {
     }
 }
 
+/// No keepalive does it for them.
+#[test]
+fn both_roles_remember_connections_without_a_tunnel() {
+    let client = "[client]";
+    for (flavour, line, of_gateway) in [
+        (
+            Flavour::Nft,
+            "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
+            1,
+        ),
+        (
+            Flavour::Iptables,
+            "-A NATTT-OUTPUT -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
+            0,
+        ),
+    ] {
+        let count = |text: &str| render(&config(text), flavour).matches(line).count();
+        assert_eq!(count(BOTH), 1 + of_gateway);
+        assert_eq!(count(client), 0);
+    }
+}
+
 #[test]
 fn iptables_client() {
     let text = render(&config("[client]"), Flavour::Iptables);
