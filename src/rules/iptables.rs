@@ -170,7 +170,7 @@ impl Tables {
 
     fn served_hosts(&mut self, config: &Config, client: &Client) {
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", "! -i lo", config.mark);
+        self.mangle.save_mark_of_arrivals(config.mark);
         self.security.served_dns(client, config.queues);
         if config.gateway.is_some() {
             // Whose own rule queues replies on all marked connections.
@@ -230,7 +230,7 @@ impl Tables {
             }
         }
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", "! -i lo", mark);
+        self.mangle.save_mark_of_arrivals(mark);
         self.nat.chain("PREROUTING", Place::First);
         self.nat.rule("PREROUTING", format!("-m connmark --mark {mark}/{mark} -j {IDENTITY}"));
     }
@@ -352,13 +352,24 @@ impl Table {
 
     /// The connection keeps the mark, the packet does not.
     fn save_mark(&mut self, chain: &str, matches: &str, mark: Mark) {
-        let marked = format!("{matches} -m mark --mark {mark}/{mark}");
-        let first = format!("-A {PREFIX}{chain} {marked} -j CONNMARK");
-        if self.rules.iter().any(|rule| rule.starts_with(&first)) {
+        self.set_marks(chain, (matches, matches), mark);
+    }
+
+    /// Of what has come from the network: not if it passes for an answer in a host's own connection. Whoever has
+    /// forged it must not make a tunnel's of that.
+    fn save_mark_of_arrivals(&mut self, mark: Mark) {
+        let arrivals = ("! -i lo -m conntrack --ctdir ORIGINAL", "! -i lo");
+        self.set_marks("PREROUTING", arrivals, mark);
+    }
+
+    fn set_marks(&mut self, chain: &str, (connections, packets): (&str, &str), mark: Mark) {
+        let marked = format!("-m mark --mark {mark}/{mark}");
+        let first = format!("{connections} {marked} -j CONNMARK --set-xmark {mark}/{mark}");
+        if self.rules.contains(&format!("-A {PREFIX}{chain} {first}")) {
             return;
         }
-        self.rule(chain, format!("{marked} -j CONNMARK --set-xmark {mark}/{mark}"));
-        self.rule(chain, format!("{marked} -j MARK --set-xmark 0x00000000/{mark}"));
+        self.rule(chain, first);
+        self.rule(chain, format!("{packets} {marked} -j MARK --set-xmark 0x00000000/{mark}"));
     }
 
     fn text(&self, name: &str) -> String {

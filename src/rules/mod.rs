@@ -21,7 +21,7 @@
 //! | hook and priority | gateway role |
 //! |---|---|
 //! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port, ICMP errors about UDP from there: to the data queues |
-//! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw) |
+//! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw). Not to one in which the packet would be a reply |
 //! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
 //! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's, and those of `serve`, may leave where they came in, their first packet marked |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |

@@ -175,14 +175,13 @@ fn routed_pool(config: &Config, client: &Client) -> String {
 fn served_hosts(config: &Config, client: &Client) -> String {
     let serve = interfaces(&client.serve);
     let dns = config.queues.dns();
-    let save = save_mark(config.mark);
+    let save = save_mark_of_arrivals(config.mark);
     format!(
         "
 	# The outer packets of served hosts are forwarded, as if the hosts had sent them.
 	chain client_served_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		iifname != \"lo\" {save}
-	}}
+{save}	}}
 
 	# After the user's own filter, as in `client_input`.
 	chain client_served_dns {{
@@ -239,7 +238,7 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let queue = data_queue(config.queues);
     let packet_has = has_mark("meta", config.mark);
     let ct_has = has_mark("ct", config.mark);
-    let save = save_mark(config.mark);
+    let save = save_mark_of_arrivals(config.mark);
     let arrivals = interfaces(gateway.arrivals());
     let port = gateway.port;
     // A routed pool is local, too.
@@ -260,11 +259,11 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	}}
 
 	# After conntrack: the connection keeps the mark, and is remembered at least as long as
-	# natttd's own flow (a policy can be set only while the connection is new).
+	# natttd's own flow (a policy can be set only while the connection is new). Not if the packet passes for
+	# an answer in a host's own connection: whoever has forged it must not make a tunnel's of that.
 	chain gateway_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		iifname != \"lo\" {save}
-{timeouts}	}}
+{save}{timeouts}	}}
 
 	# Binds decapsulated flows to the destination they have, before an ordinary port forward
 	# can catch them.
@@ -381,6 +380,16 @@ fn save_mark(mark: Mark) -> String {
     let others = mark.others();
     let has_mark = has_mark("meta", mark);
     format!("{has_mark} ct mark set ct mark | {mark} meta mark set meta mark & {others:#010x}")
+}
+
+/// Of what has come from the network.
+fn save_mark_of_arrivals(mark: Mark) -> String {
+    let (others, has_mark) = (mark.others(), has_mark("meta", mark));
+    format!(
+        "		iifname != \"lo\" {has_mark} ct direction original ct mark set ct mark | {mark}
+		iifname != \"lo\" {has_mark} meta mark set meta mark & {others:#010x}
+"
+    )
 }
 
 fn interfaces<'a>(names: impl IntoIterator<Item = &'a String>) -> String {

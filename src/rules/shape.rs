@@ -198,7 +198,7 @@ mod tests {
             ("inet nattt gateway_forward", 1),
             ("inet nattt gateway_identity", 1),
             ("inet nattt gateway_input", 1),
-            ("inet nattt gateway_mark", 3),
+            ("inet nattt gateway_mark", 4),
             ("inet nattt gateway_postrouting", 2),
             ("inet nattt gateway_prerouting", 3),
             ("nattt answer", 4),
