@@ -69,7 +69,7 @@ use crate::os::ports::Ports;
 use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
 
-use connections::Connections;
+use connections::{Connections, Forgotten};
 use guard::Guard;
 use held::{Held, Replies};
 use housekeeping::Housekeeping;
@@ -358,8 +358,20 @@ impl Shared {
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
         let keeper = Arc::clone(&self.fresh_flows);
-        let worker =
-            Worker { queue, roles, guard, counters, drops, clock, mark, stop, pulse, keeper };
+        let forgotten = Forgotten::new(Arc::clone(&roles), Arc::clone(&counters), mark);
+        let worker = Worker {
+            queue,
+            roles,
+            guard,
+            counters,
+            drops,
+            clock,
+            mark,
+            stop,
+            pulse,
+            forgotten,
+            keeper,
+        };
         self.spawn("worker", move || worker.run().map_err(|e| Error::Queue(number, e)))
     }
 

@@ -10,6 +10,7 @@ use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
 use super::Roles;
+use super::connections::Forgotten;
 use super::drops::Drops;
 use super::guard::Guard;
 use super::pulse::{self, Pulse};
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
     pub(super) pulse: Pulse,
+    pub(super) forgotten: Forgotten,
     /// Wakes whoever keeps new flows.
     pub(super) keeper: Arc<Wake>,
 }
@@ -80,6 +82,8 @@ impl Worker {
         } else if hook == Hook::Prerouting && !self.guard.loaded() {
             // Half of the rules would forward inner packets past the other half.
             Fate::Dropped(Counter::GatewayRulesMissing)
+        } else if hook == Hook::Forward {
+            self.forgotten.fate(bytes, now)
         } else {
             let fate = self.roles.process((hook, interface), bytes, front, now);
             // The rules mark what this host itself answers to tunnel packets.

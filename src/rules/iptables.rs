@@ -6,6 +6,7 @@
 //! first has queued, dropped or cleared of its mark, or one that no rule matches);
 //! `nattt rules apply` first deletes, in the same transaction, those that are there.
 
+use super::exported_tcp;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
@@ -190,6 +191,7 @@ impl Tables {
 
     fn gateway(&mut self, config: &Config, gateway: &Gateway) {
         self.decapsulate(config, gateway);
+        self.forgotten(config, gateway);
         self.guard(config.mark, gateway);
         self.hairpin(config.mark, &config.turning());
         self.mangle.chain("POSTROUTING", Place::Last);
@@ -233,6 +235,21 @@ impl Tables {
         self.mangle.save_mark_of_arrivals(mark);
         self.nat.chain("PREROUTING", Place::First);
         self.nat.rule("PREROUTING", format!("-m connmark --mark {mark}/{mark} -j {IDENTITY}"));
+    }
+
+    /// After the user's filter: what exported hosts send in the middle of connections that conntrack does not
+    /// know, the first packet of each. Those of tunnels natttd gives back to it.
+    fn forgotten(&mut self, config: &Config, gateway: &Gateway) {
+        let (mark, errors) = (config.mark, errors(config.queues));
+        let unknown = format!(
+            "-m conntrack --ctstate NEW ! --ctstatus CONFIRMED -m connmark ! --mark {mark}/{mark}"
+        );
+        for (prefix, ports) in exported_tcp(gateway, ":") {
+            self.security.chain("FORWARD", Place::Last);
+            let ports = ports.map_or(String::new(), |ports| format!("--sport {ports} "));
+            let middle = format!("-s {prefix} -p tcp {ports}! --syn {unknown}");
+            self.security.rule("FORWARD", format!("{middle} {errors}"));
+        }
     }
 
     fn guard(&mut self, mark: Mark, gateway: &Gateway) {

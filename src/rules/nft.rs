@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::answers;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
+use super::{answers, exported_tcp};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
 /// Our table, of family inet; one of the same name, of family ip, holds `rules::answers`.
@@ -43,6 +43,7 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         if !turning.is_empty() {
             text += &gateway_hairpin(config.mark);
         }
+        text += &gateway_forgotten(config, gateway);
         text += &gateway_postrouting(config, gateway);
     }
     text + "}\n" + &answers::table(config.mark)
@@ -328,6 +329,28 @@ fn gateway_hairpin(mark: Mark) -> String {
 		type nat hook postrouting priority srcnat - 1; policy accept;
 		{packet_has} counter masquerade
 	}}
+"
+    )
+}
+
+fn gateway_forgotten(config: &Config, gateway: &Gateway) -> String {
+    let has_none = format!("ct mark & {} == 0x00000000", config.mark);
+    let errors = config.queues.data().start;
+    let rule = |(prefix, ports): (String, Option<String>)| {
+        let ports = ports.map_or(String::new(), |ports| format!("tcp sport {ports} "));
+        format!(
+            "		ip saddr {prefix} {ports}tcp flags & (fin | syn | rst | ack) != syn ct state new ct status & confirmed == 0 {has_none} counter queue flags bypass to {errors}\n"
+        )
+    };
+    let rules: String = exported_tcp(gateway, "-").into_iter().map(rule).collect();
+    format!(
+        "
+	# After the user's filter: what exported hosts send in the middle of connections that conntrack does
+	# not know (has somebody flushed it?), the first packet of each. Those of tunnels natttd gives back to it;
+	# others pass, also without natttd.
+	chain gateway_forgotten {{
+		type filter hook forward priority security + 10; policy accept;
+{rules}	}}
 "
     )
 }

@@ -195,6 +195,7 @@ mod tests {
             ("inet nattt client_unmapped", 2),
             (&own, 0),
             ("inet nattt gateway_copies", 1),
+            ("inet nattt gateway_forgotten", 1),
             ("inet nattt gateway_forward", 1),
             ("inet nattt gateway_identity", 1),
             ("inet nattt gateway_input", 1),

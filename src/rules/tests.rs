@@ -374,14 +374,54 @@ fn iptables_router_as_client() {
     assert_lines(&render(&alone, Flavour::Iptables), &[&of_udp]);
 }
 
+/// DNS, ICMP errors, and what may be no tunnel's: the first packet of a connection from the middle.
 #[test]
-fn only_dns_and_icmp_errors_go_on_without_the_daemon() {
+fn little_goes_on_without_the_daemon() {
     for flavour in Flavour::ALL {
         let texts = render(&config(BOTH), flavour) + &render(&config(ROUTER), flavour);
         for line in texts.lines().filter(|line| line.contains("bypass")) {
-            assert!(line.contains("26816") || line.contains("icmp"), "{line}");
+            let middle = ["ct status & confirmed == 0", "! --ctstatus CONFIRMED"];
+            let is_middle = middle.iter().any(|middle| line.contains(middle));
+            assert!(line.contains("26816") || line.contains("icmp") || is_middle, "{line}");
         }
     }
+}
+
+/// Of exported ports only, and of TCP only.
+#[test]
+fn exported_hosts_meet_natttd_in_the_middle_of_unknown_connections() {
+    let config = config(
+        "[gateway]\noutside = [\"wan\"]\n[[gateway.exports]]\nprefix = \"10.0.0.0/24\"\n\
+         [[gateway.exports]]\nprefix = \"10.1.0.1\"\nprotocol = \"tcp\"\nports = [80, \"8000-8010\"]\n\
+         [[gateway.exports]]\nprefix = \"10.2.0.0/24\"\nprotocol = \"udp\"\n",
+    );
+    let nft = |of: &str| {
+        format!(
+            "ip saddr {of}tcp flags & (fin | syn | rst | ack) != syn ct state new ct status & confirmed == 0 ct mark & 0x04000000 == 0x00000000 counter queue flags bypass to 26800"
+        )
+    };
+    let iptables = |of: &str| {
+        format!(
+            "-A NATTT-FORWARD -s {of}! --syn -m conntrack --ctstate NEW ! --ctstatus CONFIRMED -m connmark ! --mark 0x04000000/0x04000000 -j NFQUEUE --queue-num 26800 --queue-bypass"
+        )
+    };
+    let text = render(&config, Flavour::Nft);
+    let lines = [
+        nft("10.0.0.0/24 "),
+        nft("10.1.0.1/32 tcp sport 80 "),
+        nft("10.1.0.1/32 tcp sport 8000-8010 "),
+    ];
+    lines.iter().for_each(|line| assert_lines(&text, &[line]));
+    assert!(!text.contains("10.2.0.0/24"), "{text}");
+    let text = render(&config, Flavour::Iptables);
+    let lines = [
+        iptables("10.0.0.0/24 -p tcp "),
+        iptables("10.1.0.1/32 -p tcp --sport 80 "),
+        iptables("10.1.0.1/32 -p tcp --sport 8000:8010 "),
+        "-A FORWARD -j NATTT-FORWARD".into(),
+    ];
+    lines.iter().for_each(|line| assert_lines(&text, &[line]));
+    assert!(!text.contains("10.2.0.0/24"), "{text}");
 }
 
 #[test]
