@@ -36,7 +36,7 @@ grown() { (($(stat -c %s "$RUN/$1-got") > $2)); }
 # busy FETCHER ADDRESS: Y forgets a connection again and again while B sends.
 busy() {
     : >"$RUN/$1-got"
-    start "$1" fetch curl -sS --max-time 60 --limit-rate 2M -o "$RUN/$1-got" "http://$2/big"
+    start "$1" fetch curl -sS --max-time $((60 * ${SLOW:-1})) --limit-rate 2M -o "$RUN/$1-got" "http://$2/big"
     for octets in {1..8}00000; do
         wait_for 20 "$octets octets at $1" grown "$1" "$octets"
         on Y conntrack -F 2>/dev/null
