@@ -42,6 +42,7 @@ counters! {
     GatewayErrorForwarded "gateway_error_forwarded" "ICMP errors of clients, or about packets to them, forwarded to exported hosts."
     GatewayErrorSent "gateway_error_sent" "ICMP errors about packets of clients, sent back through a tunnel."
     GatewayErrorPassed "gateway_error_passed" "ICMP errors leaving this host that are about no tunnelled packet; passed on as they came."
+    GatewayMiddlePassed "gateway_middle_passed" "Packets of exported hosts in the middle of TCP connections that the kernel's connection tracking did not know, none of a tunnel's; passed on as they came."
     KeepalivesSent "keepalives_sent" "One-octet datagrams sent so that NAT boxes on the way keep a live flow's mapping."
     KeepalivesReceived "keepalives_received" "Keepalive datagrams taken by the gateway; they carry nothing and end there."
     PathsMeasured "paths_measured" "Measurements of what a path carries that have ended (measure_mtu); each begins when a flow is answered on a path that was not measured lately."
@@ -81,11 +82,12 @@ counters! {
     GatewaySourceFull "gateway_source_full" "Tunnel packets that would open more flows than one client address may have; dropped."
     GatewayConflict "gateway_conflict" "Tunnel packets of a protocol without ports to a host that another client already uses; dropped."
     GatewayNoFlow "gateway_no_flow" "Replies of exported hosts whose flow has expired; dropped, so that they do not leave unencapsulated."
+    GatewayMiddleDropped "gateway_middle_dropped" "Packets of exported hosts in the middle of a tunnel's TCP connections that the kernel's connection tracking had forgotten (`conntrack -F`?); dropped, so that they do not leave unencapsulated: the host sends them again, and they are known by then."
     // Tables.
     FlowsEvicted "flows_evicted" "Unanswered flows that made room for new ones."
     FlowsRerouted "flows_rerouted" "Unanswered flows that went on through another path of their name."
     // Connection tracking.
-    ConnectionsTurned "connections_turned" "Connections that the kernel's connection tracking forgot (`conntrack -F`?) and then took for ones that the other side opens, so that packets went past the tunnel; set right."
+    ConnectionsTurned "connections_turned" "Connections that the kernel's connection tracking forgot (`conntrack -F`?) and would take, or took, for ones that the other side opens, so that packets go past the tunnel; set right."
     // DNS.
     DnsPassed "dns_passed" "DNS replies passed on as they came, at once."
     DnsHeld "dns_held" "DNS replies that waited for the NAT record of their name, or for what emulates it."

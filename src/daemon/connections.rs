@@ -1,10 +1,13 @@
-//! Looks whether the kernel still knows who opened the connections of live flows.
+//! Sees to it that the kernel knows the connections of live flows, and who opened them.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::Arc;
 
 use crate::counters::{Counter, Counters};
 use crate::os::conntrack::Conntrack;
+use crate::time::Time;
+use crate::tunnel::{Connection, Fate};
 
 use super::Roles;
 
@@ -57,5 +60,53 @@ impl Connections {
             }
         }
         Ok(turned)
+    }
+}
+
+/// Makes connections known again to a kernel that forgot them. Each worker has its own.
+pub(super) struct Forgotten {
+    roles: Arc<Roles>,
+    counters: Arc<Counters>,
+    mark: u32,
+    /// Opened with the first one, and after an error.
+    kernel: RefCell<Option<Conntrack>>,
+}
+
+impl Forgotten {
+    pub(super) fn new(roles: Arc<Roles>, counters: Arc<Counters>, mark: u32) -> Self {
+        Self { roles, counters, mark, kernel: RefCell::new(None) }
+    }
+
+    /// Of a packet of an exported host in the middle of a TCP connection that the kernel does not know: it is
+    /// about to believe that the host opens one. The firewall lets it pass.
+    ///
+    /// It ends here only if it is a flow's and the kernel knows the flow's connection from now on: the host
+    /// sends it again, and then it is an answer.
+    pub(super) fn fate(&self, packet: &[u8], now: Time) -> Fate {
+        let connection = self.roles.standing(packet, now);
+        match connection.map_or(Ok(false), |connection| self.make_known(connection)) {
+            Ok(true) => Fate::Dropped(Counter::GatewayMiddleDropped),
+            Ok(false) => Fate::Passed(Counter::GatewayMiddlePassed),
+            Err(error) => {
+                log::debug!("making a connection known: {error}");
+                *self.kernel.borrow_mut() = None;
+                Fate::Passed(Counter::GatewayMiddlePassed)
+            }
+        }
+    }
+
+    /// Whether the kernel knows it now.
+    fn make_known(&self, connection: Connection) -> io::Result<bool> {
+        let mut kernel = self.kernel.borrow_mut();
+        let kernel = match &mut *kernel {
+            Some(kernel) => kernel,
+            none => none.insert(Conntrack::open()?),
+        };
+        if kernel.make_known(connection, self.mark)? {
+            self.counters.add(Counter::ConnectionsTurned);
+            return Ok(true);
+        }
+        // Both sides may have spoken at once.
+        kernel.knows(connection)
     }
 }

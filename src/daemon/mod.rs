@@ -72,7 +72,7 @@ use crate::os::proxy::{self, Listening, OwnTraffic, Proxy};
 use crate::os::route;
 use crate::tunnel::Client;
 
-use connections::Connections;
+use connections::{Connections, Forgotten};
 use guard::Guard;
 use held::{Held, Replies};
 use housekeeping::Housekeeping;
@@ -377,6 +377,7 @@ impl Shared {
         let mark = config.mark.bit();
         let pulse = self.pulses.one();
         let (keeper, measurer) = (Arc::clone(&self.fresh_flows), Arc::clone(&self.unmeasured));
+        let forgotten = Forgotten::new(Arc::clone(&roles), Arc::clone(&counters), mark);
         let worker = Worker {
             queue,
             roles,
@@ -387,6 +388,7 @@ impl Shared {
             mark,
             stop,
             pulse,
+            forgotten,
             keeper,
             measurer,
         };

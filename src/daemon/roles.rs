@@ -12,7 +12,10 @@ use crate::mapping::Mappings;
 use crate::os::network::Network;
 use crate::os::nfqueue::Hook;
 use crate::time::Time;
-use crate::tunnel::{Client, Fate, Front, Gateway, Origin, PathMtus, Saved, client, gateway};
+use crate::tunnel::{
+    Client, Connection, Fate, Front, Gateway, Origin, PathMtus, Saved, client, gateway,
+};
+use crate::wire::Datagram;
 
 /// Either role, or both. Shared by all threads.
 pub struct Roles {
@@ -107,6 +110,14 @@ impl Roles {
             }
             _ => Fate::Dropped(Counter::UnexpectedHook),
         }
+    }
+
+    /// What the kernel should know of the TCP flow whose reply this packet of an exported host is, if its
+    /// connection stands. Somebody's forged packets make flows, but none that stands: the host resets those.
+    pub(super) fn standing(&self, packet: &[u8], now: Time) -> Option<Connection> {
+        let reply = Datagram::parse(packet).ok()?;
+        let client = self.client.as_ref().and_then(|client| client.standing(&reply, now));
+        client.or_else(|| self.gateway.as_ref().and_then(|gateway| gateway.standing(&reply, now)))
     }
 
     /// Both roles have packets that leave: those to served hosts are the client's. What is no

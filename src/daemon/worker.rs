@@ -10,6 +10,7 @@ use crate::time::Time;
 use crate::tunnel::{Fate, Front};
 
 use super::Roles;
+use super::connections::Forgotten;
 use super::drops::Drops;
 use super::guard::Guard;
 use super::pulse::{self, Pulse};
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) mark: u32,
     pub(super) stop: Arc<Stop>,
     pub(super) pulse: Pulse,
+    pub(super) forgotten: Forgotten,
     /// Wakes whoever keeps new flows.
     pub(super) keeper: Arc<Wake>,
     /// Wakes whoever measures paths.
@@ -85,6 +87,8 @@ impl Worker {
         } else if hook == Hook::Prerouting && !self.guard.loaded() {
             // Half of the rules would forward inner packets, or served hosts', past the other half.
             Fate::Dropped(Counter::RulesMissing)
+        } else if hook == Hook::Forward {
+            self.forgotten.fate(bytes, now)
         } else {
             let fate = self.roles.process((hook, interface), bytes, front, now);
             // The rules mark what this host itself answers to tunnel packets.
@@ -105,10 +109,9 @@ impl Worker {
             Fate::Decapsulated { skip, .. } => {
                 let (action, mark) = match hook {
                     // Once more through the same chain, which gives marked packets their
-                    // connection timeouts before connection tracking sees them.
-                    Hook::Prerouting => (Action::Repeat, Some(ours)),
-                    // Without a tunnel: the answers are recognised by the mark all the same.
-                    Hook::Output => (Action::Accept, Some(ours)),
+                    // connection timeouts before connection tracking sees them. (In OUTPUT those without
+                    // a tunnel.)
+                    Hook::Prerouting | Hook::Output => (Action::Repeat, Some(ours)),
                     _ => (Action::Accept, unmarked),
                 };
                 verdicts.rewritten(queue, id, action, mark, &[], &bytes[skip..])

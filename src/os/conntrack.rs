@@ -96,11 +96,23 @@ impl Conntrack {
             }
             deleted => deleted?,
         };
-        match creation(connection, found.mark | mark).ask(&self.0) {
-            // A packet came in between: the next look will do.
+        // If a packet came in between, the next look will do.
+        self.make_known(connection, found.mark | mark)
+    }
+
+    /// Makes known to the kernel a connection of which it knows neither direction. Says whether it did: there
+    /// may be others between these ends, or it knows it by now.
+    pub fn make_known(&self, connection: Connection, mark: u32) -> io::Result<bool> {
+        match creation(connection, mark).ask(&self.0) {
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(false),
             created => created.map(|_| true),
         }
+    }
+
+    /// Whether the kernel takes what `to` sends for answers in this connection.
+    pub fn knows(&self, Connection { protocol, from, to }: Connection) -> io::Result<bool> {
+        let found = self.find(&tuple(protocol, to, from))?;
+        Ok(found.is_some_and(|found| found.from == from.addr && from.addr != to.addr))
     }
 
     /// The connection of which this is a tuple, in either direction.

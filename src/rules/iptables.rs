@@ -6,7 +6,8 @@
 //! first has queued, dropped or cleared of its mark, or one that no rule matches);
 //! `nattt rules apply` first deletes, in the same transaction, those that are there.
 
-use super::timeouts::TIMEOUTS;
+use super::exported_tcp;
+use super::timeouts::{TIMEOUTS, TimeoutPolicy};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
 /// Every chain of ours begins with this.
@@ -116,6 +117,10 @@ impl Tables {
         }
         self.raw.rule("OUTPUT", format!("-s {pool} -j DROP"));
         self.raw.queue("OUTPUT", format!("-d {pool}"), queues, ClientPort::Source);
+        if config.gateway.is_some() {
+            // To hosts right behind the gateway role there is no tunnel, and no keepalive either.
+            self.raw.timeouts("OUTPUT", mark);
+        }
 
         self.filter.chain("OUTPUT", Place::First);
         self.filter.reject("OUTPUT", client);
@@ -166,7 +171,7 @@ impl Tables {
 
     fn served_hosts(&mut self, config: &Config, client: &Client) {
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", "! -i lo", config.mark);
+        self.mangle.save_mark_of_arrivals(config.mark);
         self.security.served_dns(client, config.queues);
         if config.gateway.is_some() {
             // Whose own rule queues replies on all marked connections.
@@ -186,6 +191,7 @@ impl Tables {
 
     fn gateway(&mut self, config: &Config, gateway: &Gateway) {
         self.decapsulate(config, gateway);
+        self.forgotten(config, gateway);
         self.guard(config.mark, gateway);
         self.hairpin(config.mark, &config.turning());
         self.mangle.chain("POSTROUTING", Place::Last);
@@ -211,10 +217,7 @@ impl Tables {
         let own = routed.map_or(String::new(), |client| format!("! -d {} ", client.pool));
         let marked = format!("-m mark --mark {mark}/{mark}");
         self.raw.chain("PREROUTING", Place::First);
-        for policy in TIMEOUTS {
-            let (protocol, name) = (policy.protocol, policy.name);
-            self.raw.rule("PREROUTING", format!("{marked} -p {protocol} -j CT --timeout {name}"));
-        }
+        self.raw.timeouts("PREROUTING", mark);
         self.raw.rule("PREROUTING", format!("{marked} -j RETURN"));
         for arrival in gateway.arrivals() {
             let local =
@@ -229,9 +232,24 @@ impl Tables {
             }
         }
         self.mangle.chain("PREROUTING", Place::First);
-        self.mangle.save_mark("PREROUTING", "! -i lo", mark);
+        self.mangle.save_mark_of_arrivals(mark);
         self.nat.chain("PREROUTING", Place::First);
         self.nat.rule("PREROUTING", format!("-m connmark --mark {mark}/{mark} -j {IDENTITY}"));
+    }
+
+    /// After the user's filter: what exported hosts send in the middle of connections that conntrack does not
+    /// know, the first packet of each. Those of tunnels natttd gives back to it.
+    fn forgotten(&mut self, config: &Config, gateway: &Gateway) {
+        let (mark, errors) = (config.mark, errors(config.queues));
+        let unknown = format!(
+            "-m conntrack --ctstate NEW ! --ctstatus CONFIRMED -m connmark ! --mark {mark}/{mark}"
+        );
+        for (prefix, ports) in exported_tcp(gateway, ":") {
+            self.security.chain("FORWARD", Place::Last);
+            let ports = ports.map_or(String::new(), |ports| format!("--sport {ports} "));
+            let middle = format!("-s {prefix} -p tcp {ports}! --syn {unknown}");
+            self.security.rule("FORWARD", format!("{middle} {errors}"));
+        }
     }
 
     fn guard(&mut self, mark: Mark, gateway: &Gateway) {
@@ -312,6 +330,14 @@ impl Table {
         self.rules.push(format!("-A {PREFIX}{chain} {}", rule.as_ref()));
     }
 
+    /// The connections of what natttd has sent through here once more are remembered as long as its flows.
+    fn timeouts(&mut self, chain: &str, mark: Mark) {
+        for TimeoutPolicy { protocol, name, .. } in TIMEOUTS {
+            let marked = format!("-m mark --mark {mark}/{mark} -p {protocol}");
+            self.rule(chain, format!("{marked} -j CT --timeout {name}"));
+        }
+    }
+
     /// Queues what matches, in the flow's own queue.
     fn queue(&mut self, chain: &str, matches: String, queues: Queues, port: ClientPort) {
         let rules = spread(queues, port);
@@ -343,13 +369,24 @@ impl Table {
 
     /// The connection keeps the mark, the packet does not.
     fn save_mark(&mut self, chain: &str, matches: &str, mark: Mark) {
-        let marked = format!("{matches} -m mark --mark {mark}/{mark}");
-        let first = format!("-A {PREFIX}{chain} {marked} -j CONNMARK");
-        if self.rules.iter().any(|rule| rule.starts_with(&first)) {
+        self.set_marks(chain, (matches, matches), mark);
+    }
+
+    /// Of what has come from the network: not if it passes for an answer in a host's own connection. Whoever has
+    /// forged it must not make a tunnel's of that.
+    fn save_mark_of_arrivals(&mut self, mark: Mark) {
+        let arrivals = ("! -i lo -m conntrack --ctdir ORIGINAL", "! -i lo");
+        self.set_marks("PREROUTING", arrivals, mark);
+    }
+
+    fn set_marks(&mut self, chain: &str, (connections, packets): (&str, &str), mark: Mark) {
+        let marked = format!("-m mark --mark {mark}/{mark}");
+        let first = format!("{connections} {marked} -j CONNMARK --set-xmark {mark}/{mark}");
+        if self.rules.contains(&format!("-A {PREFIX}{chain} {first}")) {
             return;
         }
-        self.rule(chain, format!("{marked} -j CONNMARK --set-xmark {mark}/{mark}"));
-        self.rule(chain, format!("{marked} -j MARK --set-xmark 0x00000000/{mark}"));
+        self.rule(chain, first);
+        self.rule(chain, format!("{packets} {marked} -j MARK --set-xmark 0x00000000/{mark}"));
     }
 
     fn text(&self, name: &str) -> String {

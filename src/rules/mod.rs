@@ -9,7 +9,7 @@
 //! |---|---|
 //! | output, raw | to the pool: to the data queues. From the pool: drop, but for the answers of `reject`. What this host itself answers to a first packet: copied |
 //! | output, raw + 10 (iptables: filter) | still to the pool, so not mapped: reject |
-//! | output, mangle | M moves from the packet to its connection. Such copies get M |
+//! | output, mangle | M moves from the packet to its connection. With the gateway role this gets our timeouts (iptables: in raw, if there is no tunnel). Such copies get M |
 //! | prerouting, raw (routed pool) | to the pool, from `serve`: to the data queues. From the pool: drop |
 //! | prerouting, mangle (`serve`) | M moves from the packet to its connection |
 //! | input, filter - 1 (routed pool) | to the pool, from the network: reject |
@@ -21,9 +21,10 @@
 //! | hook and priority | gateway role |
 //! |---|---|
 //! | prerouting, raw | marked: decapsulated just now, let through. UDP to the tunnel port, ICMP errors about UDP from there: to the data queues |
-//! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw) |
+//! | prerouting, mangle | M moves to the connection, which gets our timeouts (iptables: in raw). Not to one in which the packet would be a reply |
 //! | prerouting, dstnat - 1 | M's connections: bound to the destination they have, so no port forward catches them |
 //! | forward, filter - 1 (iptables: mangle) | M's connections never leave through an outside interface; a hairpin's, and those of `serve`, may leave where they came in, their first packet marked |
+//! | forward, security + 10 (iptables: end of security) | the first packet, from exported TCP, of a connection without M that conntrack meets in the middle: to the data queues |
 //! | input, filter - 1 | M's connections never reach this host itself, unless the address is exported by itself |
 //! | postrouting, srcnat - 1 (only with `hairpin` or `serve`) | marked: this host's address as the source |
 //! | output, raw and mangle | what this host itself answers to a first packet: copied, the copies get M |
@@ -33,7 +34,8 @@
 //! The data queues have no `bypass`: while the daemon is gone, packets are dropped. For the pool
 //! anything else would let a listener on this host answer for the remote one; for the gateway,
 //! replies would leave unencapsulated. DNS has it: names must resolve without the daemon. So have
-//! ICMP errors outside M's inner connections, but for copies: without the daemon they are the kernel's, as if there were no rules.
+//! ICMP errors outside M's inner connections, but for copies, and what conntrack meets in the middle: without the
+//! daemon they are the kernel's, as if there were no rules.
 //!
 //! Loading nft's text anew deletes its timeout objects, so connections that live then go on with the
 //! kernel's own timeouts (iptables' policies stay): load when the configuration changed, not at
@@ -57,7 +59,11 @@ pub use replace::{removal, replacement};
 pub use shape::{Chain, Family, Fault, Shape, shape};
 pub use timeouts::{TIMEOUTS, TimeoutPolicy};
 
-use crate::config::{Config, Flavour};
+use std::ops::RangeInclusive;
+
+use crate::config::{Config, Export, Flavour, Gateway};
+
+const TCP: u8 = 6;
 
 /// The whole text of the rules, fingerprint included. For iptables this is IPv4's part;
 /// [`render_ip6tables`] is the other.
@@ -72,6 +78,27 @@ pub fn fingerprint(config: &Config, flavour: Flavour) -> String {
         text += &render_ip6tables(config);
     }
     format!("{:016x}", fnv::fnv1a(text.as_bytes()))
+}
+
+/// What exported hosts send by TCP: the hosts, and the ports unless it is all. `to` stands between the ends
+/// of a range.
+fn exported_tcp(gateway: &Gateway, to: &str) -> Vec<(String, Option<String>)> {
+    let tcp = |export: &&Export| export.protocol.is_none_or(|only| only == TCP);
+    let ports = |export: &Export| match &export.ports[..] {
+        [] => vec![None],
+        ports => ports.iter().map(|ports| Some(range(ports, to))).collect(),
+    };
+    let exports = gateway.exports.iter().filter(tcp);
+    exports
+        .flat_map(|of| ports(of).into_iter().map(|ports| (of.prefix.to_string(), ports)))
+        .collect()
+}
+
+fn range(ports: &RangeInclusive<u16>, to: &str) -> String {
+    match (ports.start(), ports.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}{to}{last}"),
+    }
 }
 
 fn with_fingerprint(config: &Config, flavour: Flavour, fingerprint: &str) -> String {

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::answers;
 use super::timeouts::{TIMEOUTS, TimeoutPolicy};
+use super::{answers, exported_tcp};
 use crate::config::{Client, Config, Export, Gateway, Mark, Queues};
 
 /// Our table, of family inet; one of the same name, of family ip, holds `rules::answers`.
@@ -20,6 +20,9 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
     let mut text = String::from(HEADER);
     text += &remove();
     text += &table_head(fingerprint);
+    if config.gateway.is_some() {
+        text += &timeout_objects();
+    }
     if let Some(client) = &config.client {
         text += &client_chains(config, client);
         if client.is_routed() {
@@ -34,13 +37,13 @@ pub(super) fn render(config: &Config, fingerprint: &str) -> String {
         }
     }
     if let Some(gateway) = &config.gateway {
-        text += &timeout_objects();
         text += &gateway_prerouting(config, gateway);
         let turning = config.turning();
         text += &gateway_guards(config.mark, gateway, &turning);
         if !turning.is_empty() {
             text += &gateway_hairpin(config.mark);
         }
+        text += &gateway_forgotten(config, gateway);
         text += &gateway_postrouting(config, gateway);
     }
     text + "}\n" + &answers::table(config.mark)
@@ -81,7 +84,11 @@ fn client_chains(config: &Config, client: &Client) -> String {
     let errors = config.queues.data().start;
     let (packet_has, has_mark) = (has_mark("meta", config.mark), has_mark("ct", config.mark));
     let save = save_mark(config.mark);
-    // To hosts right behind the gateway role there is no tunnel.
+    // To hosts right behind the gateway role there is no tunnel, and no keepalive either.
+    let timeouts = config.gateway.as_ref().map_or(String::new(), |_| {
+        let why = "\t\t# To hosts right behind the gateway role: without a tunnel, and without a keepalive.\n";
+        why.to_owned() + &timeout_rules(config.mark)
+    });
     let direct = config.gateway.as_ref().map_or(String::new(), |_| {
         format!(
             "		meta l4proto tcp {has_mark} ct direction reply counter {queue}
@@ -115,7 +122,7 @@ fn client_chains(config: &Config, client: &Client) -> String {
 	chain client_mark {{
 		type filter hook output priority mangle; policy accept;
 		ct state != untracked {save}
-	}}
+{timeouts}	}}
 
 	# After the user's own filter, which saw established UDP, and related ICMP errors about packets
 	# of ours, or such answers of this host. DNS and others' ICMP go on without natttd.
@@ -169,14 +176,13 @@ fn routed_pool(config: &Config, client: &Client) -> String {
 fn served_hosts(config: &Config, client: &Client) -> String {
     let serve = interfaces(&client.serve);
     let dns = config.queues.dns();
-    let save = save_mark(config.mark);
+    let save = save_mark_of_arrivals(config.mark);
     format!(
         "
 	# The outer packets of served hosts are forwarded, as if the hosts had sent them.
 	chain client_served_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		iifname != \"lo\" {save}
-	}}
+{save}	}}
 
 	# After the user's own filter, as in `client_input`.
 	chain client_served_dns {{
@@ -233,15 +239,14 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
     let queue = data_queue(config.queues);
     let packet_has = has_mark("meta", config.mark);
     let ct_has = has_mark("ct", config.mark);
-    let save = save_mark(config.mark);
+    let save = save_mark_of_arrivals(config.mark);
     let arrivals = interfaces(gateway.arrivals());
     let port = gateway.port;
     // A routed pool is local, too.
     let routed = config.client.as_ref().filter(|client| client.is_routed());
     let own = routed.map_or(String::new(), |client| format!("ip daddr != {} ", client.pool));
     let errors = config.queues.data().start;
-    let timeouts: String =
-        TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, config.mark)).collect();
+    let timeouts = timeout_rules(config.mark);
     format!(
         "
 	# Before conntrack. The verdict on a tunnel packet sends the inner packet through here again,
@@ -255,11 +260,11 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	}}
 
 	# After conntrack: the connection keeps the mark, and is remembered at least as long as
-	# natttd's own flow (a policy can be set only while the connection is new).
+	# natttd's own flow (a policy can be set only while the connection is new). Not if the packet passes for
+	# an answer in a host's own connection: whoever has forged it must not make a tunnel's of that.
 	chain gateway_mark {{
 		type filter hook prerouting priority mangle; policy accept;
-		iifname != \"lo\" {save}
-{timeouts}	}}
+{save}{timeouts}	}}
 
 	# Binds decapsulated flows to the destination they have, before an ordinary port forward
 	# can catch them.
@@ -269,6 +274,10 @@ fn gateway_prerouting(config: &Config, gateway: &Gateway) -> String {
 	}}
 "
     )
+}
+
+fn timeout_rules(mark: Mark) -> String {
+    TIMEOUTS.iter().filter_map(|policy| timeout_rule(policy, mark)).collect()
 }
 
 // conntrack must have made the connection, and not yet confirmed it.
@@ -324,6 +333,28 @@ fn gateway_hairpin(mark: Mark) -> String {
     )
 }
 
+fn gateway_forgotten(config: &Config, gateway: &Gateway) -> String {
+    let has_none = format!("ct mark & {} == 0x00000000", config.mark);
+    let errors = config.queues.data().start;
+    let rule = |(prefix, ports): (String, Option<String>)| {
+        let ports = ports.map_or(String::new(), |ports| format!("tcp sport {ports} "));
+        format!(
+            "		ip saddr {prefix} {ports}tcp flags & (fin | syn | rst | ack) != syn ct state new ct status & confirmed == 0 {has_none} counter queue flags bypass to {errors}\n"
+        )
+    };
+    let rules: String = exported_tcp(gateway, "-").into_iter().map(rule).collect();
+    format!(
+        "
+	# After the user's filter: what exported hosts send in the middle of connections that conntrack does
+	# not know (has somebody flushed it?), the first packet of each. Those of tunnels natttd gives back to it;
+	# others pass, also without natttd.
+	chain gateway_forgotten {{
+		type filter hook forward priority security + 10; policy accept;
+{rules}	}}
+"
+    )
+}
+
 fn gateway_postrouting(config: &Config, gateway: &Gateway) -> String {
     let served = config.client.iter().flat_map(|client| &client.serve);
     let arrivals = interfaces(gateway.arrivals().chain(served));
@@ -372,6 +403,16 @@ fn save_mark(mark: Mark) -> String {
     let others = mark.others();
     let has_mark = has_mark("meta", mark);
     format!("{has_mark} ct mark set ct mark | {mark} meta mark set meta mark & {others:#010x}")
+}
+
+/// Of what has come from the network.
+fn save_mark_of_arrivals(mark: Mark) -> String {
+    let (others, has_mark) = (mark.others(), has_mark("meta", mark));
+    format!(
+        "		iifname != \"lo\" {has_mark} ct direction original ct mark set ct mark | {mark}
+		iifname != \"lo\" {has_mark} meta mark set meta mark & {others:#010x}
+"
+    )
 }
 
 fn interfaces<'a>(names: impl IntoIterator<Item = &'a String>) -> String {

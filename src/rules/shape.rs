@@ -190,15 +190,16 @@ mod tests {
         let own = format!("inet nattt config_{}", fingerprint(&config, Flavour::Nft));
         let expected = [
             ("inet nattt client_input", 7),
-            ("inet nattt client_mark", 1),
+            ("inet nattt client_mark", 3),
             ("inet nattt client_output", 4),
             ("inet nattt client_unmapped", 2),
             (&own, 0),
             ("inet nattt gateway_copies", 1),
+            ("inet nattt gateway_forgotten", 1),
             ("inet nattt gateway_forward", 1),
             ("inet nattt gateway_identity", 1),
             ("inet nattt gateway_input", 1),
-            ("inet nattt gateway_mark", 3),
+            ("inet nattt gateway_mark", 4),
             ("inet nattt gateway_postrouting", 2),
             ("inet nattt gateway_prerouting", 3),
             ("nattt answer", 4),
@@ -254,7 +255,7 @@ mod tests {
         let said = |seen: &Shape| whole.fault(seen).expect("a fault").to_string();
         let mut seen = whole.clone();
         seen.chains.insert(chain("raw", "NATTT-OUTPUT"), 0);
-        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 11");
+        assert_eq!(said(&seen), "chain NATTT-OUTPUT of table raw has 0 rules instead of 14");
         seen.chains.remove(&chain("raw", "NATTT-OUTPUT"));
         assert!(said(&seen).starts_with("chain NATTT-OUTPUT of table raw is missing"));
         let mut seen = whole.clone();

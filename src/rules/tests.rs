@@ -60,7 +60,8 @@ fn nft_gateway() {
             "iifname { \"wan0\", \"ppp0\" } meta nfproto ipv4 udp dport 100 fib daddr type local counter queue to symhash mod 4 offset 26800",
             "iifname { \"wan0\", \"ppp0\" } icmp type { destination-unreachable, time-exceeded, parameter-problem } @th,64,8 0x45 @th,136,8 17 @th,224,16 100 fib daddr type local counter queue flags bypass to 26800",
             "ct state != untracked meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
-            "iifname != \"lo\" meta mark & 0x04000000 != 0x00000000 ct mark set ct mark | 0x04000000 meta mark set meta mark & 0xfbffffff",
+            "iifname != \"lo\" meta mark & 0x04000000 != 0x00000000 ct direction original ct mark set ct mark | 0x04000000",
+            "iifname != \"lo\" meta mark & 0x04000000 != 0x00000000 meta mark set meta mark & 0xfbffffff",
             "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
             "ct mark & 0x04000000 != 0x00000000 dnat ip to ip daddr",
             "ct mark & 0x04000000 != 0x00000000 ct direction original iifname { \"wan0\", \"ppp0\" } oifname { \"wan0\", \"ppp0\" } counter drop",
@@ -98,6 +99,28 @@ fn both_roles_queue_replies_without_a_tunnel() {
     }
 }
 
+/// No keepalive does it for them.
+#[test]
+fn both_roles_remember_connections_without_a_tunnel() {
+    let client = "[client]";
+    for (flavour, line, of_gateway) in [
+        (
+            Flavour::Nft,
+            "ct state new ct mark & 0x04000000 != 0x00000000 meta l4proto udp ct timeout set \"nattt_udp\"",
+            1,
+        ),
+        (
+            Flavour::Iptables,
+            "-A NATTT-OUTPUT -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
+            0,
+        ),
+    ] {
+        let count = |text: &str| render(&config(text), flavour).matches(line).count();
+        assert_eq!(count(BOTH), 1 + of_gateway);
+        assert_eq!(count(client), 0);
+    }
+}
+
 #[test]
 fn iptables_client() {
     let text = render(&config("[client]"), Flavour::Iptables);
@@ -126,6 +149,8 @@ fn iptables_gateway() {
             "-A NATTT-PREROUTING -m mark --mark 0x04000000/0x04000000 -p udp -j CT --timeout nt17",
             "-A NATTT-PREROUTING -i ppp0 -p udp --dport 100 -m addrtype --dst-type LOCAL -j NATTT-NFQUEUE-SOURCE",
             "-A NATTT-PREROUTING -i wan0 -p icmp --icmp-type time-exceeded -m addrtype --dst-type LOCAL -m u32 --u32 \"0>>22&0x3C@8>>24=0x45&&0>>22&0x3C@16>>16&0xFF=17&&0>>22&0x3C@28>>16=100\" -j NFQUEUE --queue-num 26800 --queue-bypass",
+            "-A NATTT-PREROUTING ! -i lo -m conntrack --ctdir ORIGINAL -m mark --mark 0x04000000/0x04000000 -j CONNMARK --set-xmark 0x04000000/0x04000000",
+            "-A NATTT-PREROUTING ! -i lo -m mark --mark 0x04000000/0x04000000 -j MARK --set-xmark 0x00000000/0x04000000",
             "-A NATTT-PREROUTING -m connmark --mark 0x04000000/0x04000000 -j NETMAP --to 0.0.0.0/0",
             "-A NATTT-FORWARD -i wan0 -o ppp0 -m connmark --mark 0x04000000/0x04000000 -m conntrack --ctdir ORIGINAL -j DROP",
             "-A NATTT-INPUT -d 192.168.0.1 -j RETURN",
@@ -349,14 +374,54 @@ fn iptables_router_as_client() {
     assert_lines(&render(&alone, Flavour::Iptables), &[&of_udp]);
 }
 
+/// DNS, ICMP errors, and what may be no tunnel's: the first packet of a connection from the middle.
 #[test]
-fn only_dns_and_icmp_errors_go_on_without_the_daemon() {
+fn little_goes_on_without_the_daemon() {
     for flavour in Flavour::ALL {
         let texts = render(&config(BOTH), flavour) + &render(&config(ROUTER), flavour);
         for line in texts.lines().filter(|line| line.contains("bypass")) {
-            assert!(line.contains("26816") || line.contains("icmp"), "{line}");
+            let middle = ["ct status & confirmed == 0", "! --ctstatus CONFIRMED"];
+            let is_middle = middle.iter().any(|middle| line.contains(middle));
+            assert!(line.contains("26816") || line.contains("icmp") || is_middle, "{line}");
         }
     }
+}
+
+/// Of exported ports only, and of TCP only.
+#[test]
+fn exported_hosts_meet_natttd_in_the_middle_of_unknown_connections() {
+    let config = config(
+        "[gateway]\noutside = [\"wan\"]\n[[gateway.exports]]\nprefix = \"10.0.0.0/24\"\n\
+         [[gateway.exports]]\nprefix = \"10.1.0.1\"\nprotocol = \"tcp\"\nports = [80, \"8000-8010\"]\n\
+         [[gateway.exports]]\nprefix = \"10.2.0.0/24\"\nprotocol = \"udp\"\n",
+    );
+    let nft = |of: &str| {
+        format!(
+            "ip saddr {of}tcp flags & (fin | syn | rst | ack) != syn ct state new ct status & confirmed == 0 ct mark & 0x04000000 == 0x00000000 counter queue flags bypass to 26800"
+        )
+    };
+    let iptables = |of: &str| {
+        format!(
+            "-A NATTT-FORWARD -s {of}! --syn -m conntrack --ctstate NEW ! --ctstatus CONFIRMED -m connmark ! --mark 0x04000000/0x04000000 -j NFQUEUE --queue-num 26800 --queue-bypass"
+        )
+    };
+    let text = render(&config, Flavour::Nft);
+    let lines = [
+        nft("10.0.0.0/24 "),
+        nft("10.1.0.1/32 tcp sport 80 "),
+        nft("10.1.0.1/32 tcp sport 8000-8010 "),
+    ];
+    lines.iter().for_each(|line| assert_lines(&text, &[line]));
+    assert!(!text.contains("10.2.0.0/24"), "{text}");
+    let text = render(&config, Flavour::Iptables);
+    let lines = [
+        iptables("10.0.0.0/24 -p tcp "),
+        iptables("10.1.0.1/32 -p tcp --sport 80 "),
+        iptables("10.1.0.1/32 -p tcp --sport 8000:8010 "),
+        "-A FORWARD -j NATTT-FORWARD".into(),
+    ];
+    lines.iter().for_each(|line| assert_lines(&text, &[line]));
+    assert!(!text.contains("10.2.0.0/24"), "{text}");
 }
 
 #[test]

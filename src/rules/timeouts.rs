@@ -1,5 +1,6 @@
-//! How long the kernel's conntrack remembers decapsulated flows: a little longer than our own
-//! table, or B's late answer would have lost its mark and leave unencapsulated.
+//! How long the kernel's conntrack remembers decapsulated flows, and those of programs here without a
+//! tunnel: a little longer than our own table, or B's late answer would have lost its mark and leave
+//! unencapsulated.
 
 /// One connection tracking timeout policy of IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

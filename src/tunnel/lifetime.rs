@@ -121,11 +121,22 @@ impl Lifetime {
         self.last_used() + scarce.min(timeout(state, transport))
     }
 
-    /// Whether one side may still send something of it. A reset may have reached one side only, or have
-    /// been refused (RFC 5961 §3.2).
+    /// Whether one side may still send something of it. The reset of a connection that stood may have reached
+    /// one side only, or have been refused (RFC 5961 §3.2). What was only ever answered by a reset never was a
+    /// connection: somebody may have forged it.
     pub fn may_speak(&self, transport: Transport) -> bool {
         let state = self.state.load(Relaxed);
-        !matches!(transport, Transport::Tcp(_)) || state & RESET != 0 || !closing(state)
+        match transport {
+            Transport::Tcp(_) if state & RESET != 0 => state & ESTABLISHED != 0,
+            Transport::Tcp(_) => !closing(state),
+            _ => true,
+        }
+    }
+
+    /// Whether it is a TCP connection that both sides have opened, and neither reset or both closed.
+    pub fn stands(&self, transport: Transport) -> bool {
+        let state = self.state.load(Relaxed);
+        matches!(transport, Transport::Tcp(_)) && state & ESTABLISHED != 0 && !closing(state)
     }
 
     /// The state, in a word for people.
@@ -151,7 +162,10 @@ fn after(state: u8, transport: Transport, direction: Direction) -> u8 {
         // The endpoints are used again for a new connection.
         return 0;
     }
-    if flags & (SYN | RST) == 0 && state & ANSWERED != 0 && direction == Direction::Forward {
+    if flags & (SYN | RST) == 0
+        && state & (ANSWERED | RESET) == ANSWERED
+        && direction == Direction::Forward
+    {
         next |= ESTABLISHED;
     }
     if flags & FIN != 0 {
@@ -208,6 +222,46 @@ mod tests {
         let reset = [&opened[..], &[(RST, Reverse)]].concat();
         assert_eq!(tcp(&reset), TCP_TRANSITORY);
         assert_eq!(tcp(&[&reset[..], &opened[..]].concat()), TCP_ESTABLISHED);
+    }
+
+    #[test]
+    fn a_connection_stands_from_its_first_data_to_its_end() {
+        let stands = |packets: &[(u8, Direction)]| {
+            let lifetime = Lifetime::new(START);
+            for &(flags, direction) in packets {
+                lifetime.note(Transport::Tcp(flags), direction, START);
+            }
+            lifetime.stands(Transport::Tcp(0))
+        };
+        let opened = [(SYN, Forward), (SYN | ACK, Reverse), (ACK, Forward)];
+        assert!(!stands(&opened[..2]) && stands(&opened));
+        assert!(stands(&[&opened[..], &[(FIN | ACK, Reverse)]].concat()));
+        assert!(!stands(&[&opened[..], &[(FIN, Reverse), (FIN, Forward)]].concat()));
+        assert!(!stands(&[(ACK, Forward), (RST, Reverse), (ACK, Forward)]));
+        let lifetime = Lifetime::new(START);
+        lifetime.note(Transport::Udp, Reverse, START);
+        lifetime.note(Transport::Udp, Forward, START);
+        assert!(!lifetime.stands(Transport::Udp));
+    }
+
+    /// Whoever forges packets of a connection gets resets for it.
+    #[test]
+    fn what_only_a_reset_has_answered_does_not_speak() {
+        let may_speak = |packets: &[(u8, Direction)]| {
+            let lifetime = Lifetime::new(START);
+            for &(flags, direction) in packets {
+                lifetime.note(Transport::Tcp(flags), direction, START);
+            }
+            lifetime.may_speak(Transport::Tcp(0))
+        };
+        for first in [SYN, ACK] {
+            assert!(!may_speak(&[(first, Forward), (RST, Reverse)]));
+            assert!(!may_speak(&[(first, Forward), (RST, Reverse), (ACK, Forward)]));
+        }
+        let opened = [(SYN, Forward), (SYN | ACK, Reverse), (ACK, Forward)];
+        for direction in [Forward, Reverse] {
+            assert!(may_speak(&[&opened[..], &[(RST, direction)]].concat()));
+        }
     }
 
     #[test]

@@ -54,6 +54,22 @@ for client in "G 192.168.7.2" "C 192.168.0.1" "B 192.168.0.1" "Y 192.168.0.1"; d
     refused "a closed UDP port" ask "$name" b.example 9 hello --timeout 10
     same ECONNREFUSED "$OUTPUT" "what a closed UDP port reports at $name"
 done
+# An answer comes as late as natttd knows the flow, whatever Y's connection tracking does with other traffic.
+on Y sysctl -qw net.netfilter.nf_conntrack_udp_timeout=2 net.netfilter.nf_conntrack_udp_timeout_stream=2 \
+    net.netfilter.nf_conntrack_tcp_timeout_established=2
+for name in G Y; do
+    start "$name" late-udp "$PYTHON" "$PEERS/ask.py" b.example 7 'delay 6 late'
+    start "$name" late-tcp "$PYTHON" "$PEERS/talk.py" b.example 7 one 'delay 6 late'
+done
+for name in G Y; do
+    for kind in udp tcp; do
+        wait "${PID[$name-late-$kind]}" || fail "$name's $kind: $(cat "$(log "$name" "late-$kind")")"
+        unset "PID[$name-late-$kind]"
+        matches 'delay 6 late' "$(cat "$(log "$name" "late-$kind")")" "late $kind at $name"
+    done
+done
+on Y sysctl -qw net.netfilter.nf_conntrack_udp_timeout=30 net.netfilter.nf_conntrack_udp_timeout_stream=120 \
+    net.netfilter.nf_conntrack_tcp_timeout_established=432000
 # Other protocols are led on for those whose port is their own business.
 answer_every_protocol B Y
 for client in "G 192.168.7.2" "C 192.168.0.1"; do

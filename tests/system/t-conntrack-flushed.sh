@@ -30,24 +30,49 @@ forgotten() {
     matches "delay 3 $1" "$(cat "$(log A1 talk)")" "what B said"
 }
 
+# grown NODE OCTETS: the file that NODE fetches has more than that.
+grown() { (($(stat -c %s "$RUN/$1-got") > $2)); }
+
+# busy FETCHER ADDRESS: Y forgets a connection again and again while B sends.
+busy() {
+    : >"$RUN/$1-got"
+    start "$1" fetch curl -sS --max-time $((60 * ${SLOW:-1})) --limit-rate 2M -o "$RUN/$1-got" "http://$2/big"
+    for octets in {1..8}00000; do
+        wait_for 20 "$octets octets at $1" grown "$1" "$octets"
+        on Y conntrack -F 2>/dev/null
+    done
+    wait "${PID[$1-fetch]}" || fail "$1's download: $(cat "$(log "$1" fetch)")"
+    unset "PID[$1-fetch]"
+    same "$(sha256sum <"$RUN/big")" "$(sha256sum <"$RUN/$1-got")" "what $1 fetched"
+}
+
 fig2
+head -c 5000000 /dev/urandom >"$RUN/big"
 nattt_gateway Y
 nattt_client A1
+capture R gw 'ip and host 198.51.100.20 and not port 100'
 forgotten Y
+busy A1 b.example
+refused "a packet outside the tunnel" seen R gw '198\.51\.100\.20'
 forgotten A1
 same 1 "$(grep -c 'counter connections_turned' "$(log Y natttd)")" "lines about it in Y's log"
 
 # B's own connection from an exported port to an address and port that somebody lets a tunnel packet come
 # from, whose answer is a reset: it is not taken for the reverse of the tunnel's.
-start B talk "$PYTHON" "$PEERS/talk.py" --source-port 40000 198.51.100.80 7 one 'delay 4 two' three
+start B talk "$PYTHON" "$PEERS/talk.py" --source-port 40000 198.51.100.80 7 \
+    one 'delay 4 two' three 'quiet 3' four 'quiet 3' five
 wait_for 10 "B's connection to W" grep -q one "$(log B talk)"
 before=$(counter Y connections_turned)
 on R "$PYTHON" "$PEERS/forge.py" tcp 198.51.100.80:7 203.0.113.1:100 10.0.0.1:5000 192.168.0.2:40000
 wait_for 10 "the forged flow" flow_to_b
+# Nor after a flush, when the kernel meets it in the middle.
+wait_for 20 "B's third line" grep -q three "$(log B talk)"
+on Y conntrack -F 2>/dev/null
 wait "${PID[B-talk]}" || fail "B's own connection: $(cat "$(log B talk)")"
 unset "PID[B-talk]"
-matches 'three' "$(cat "$(log B talk)")" "what B heard at last"
+matches 'five' "$(cat "$(log B talk)")" "what B heard at last"
 same "$before" "$(counter Y connections_turned)" "connections turned"
+more 0 "$(counter Y gateway_middle_passed)" "packets of B's own connections that natttd saw"
 
 client_config A
 echo 'keepalive_s = 1' >>"$RUN/A.toml"

@@ -17,8 +17,10 @@ use crate::counters::Counter;
 use crate::mapping::Mapping;
 use crate::path::{Hop, Path};
 use crate::time::Time;
+use crate::tunnel::common::Connection;
 use crate::tunnel::exports;
 use crate::tunnel::fate::Fate;
+use crate::tunnel::table::Entry;
 use crate::wire::datagram::{Transport, protocol};
 use crate::wire::{Datagram, Endpoint};
 
@@ -226,6 +228,14 @@ impl<E: Environment> Client<E> {
             host: reply.src,
             inner: reply.dst,
         })
+    }
+
+    /// What the kernel should know of a served host's flow without a tunnel whose reply this is, if it is a
+    /// TCP connection that stands.
+    pub fn standing(&self, reply: &Datagram, now: Time) -> Option<Connection> {
+        let flow = self.direct_flow(Some(reply.dst.addr), reply)?;
+        let stands = flow.lifetime.stands(flow.transport) && flow.expires() > now;
+        flow.connection().filter(|_| stands)
     }
 
     /// There is no header whose congestion marks would have to be taken over.

@@ -10,7 +10,7 @@ use super::path_mtu::KnownMtu;
 use crate::mapping::Mapping;
 use crate::path::{Hop, Path};
 use crate::time::Time;
-use crate::tunnel::common::{Quota, Traffic};
+use crate::tunnel::common::{Connection, Quota, Traffic};
 use crate::tunnel::lifetime::Lifetime;
 use crate::tunnel::route::Told;
 use crate::tunnel::table::Entry;
@@ -148,6 +148,18 @@ impl<L> Flow<L> {
 
     pub(super) fn route_mtu(&self) -> Option<u16> {
         Some(self.route_mtu.load(Relaxed)).filter(|&octets| octets > 0)
+    }
+
+    /// What the kernel tracks of it, once it was answered and while somebody may still speak: the outer
+    /// connection, or the one without a tunnel. Served hosts' outer ones are theirs.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let live = self.lifetime.answered() && self.lifetime.may_speak(self.transport);
+        let tracked = matches!(self.transport, Transport::Tcp(_) | Transport::Udp);
+        let (known, protocol, from, to) = match self.is_direct() {
+            true => (tracked, self.key.protocol, self.wire.inner, self.wire.host),
+            false => (self.wire.served.is_none(), protocol::UDP, self.outer(), self.wire.hop),
+        };
+        (known && live).then_some(Connection { protocol, from, to })
     }
 
     /// Inner source and destination.

@@ -23,7 +23,6 @@ use crate::mapping::Mappings;
 use crate::path::Hop;
 use crate::time::Time;
 use crate::wire::Endpoint;
-use crate::wire::datagram::{Transport, protocol};
 
 use super::common::{Connection, Identifications, Quotas};
 use super::path_mtu::PathMtus;
@@ -145,18 +144,11 @@ impl<E: Environment> Client<E> {
         removed
     }
 
-    /// What the kernel tracks of at least `least` flows that were answered, in turns (see `FlowTable::some`):
-    /// the outer connections of this host's, and those without a tunnel. Served hosts' outer ones are theirs.
+    /// What the kernel tracks of at least `least` flows that were answered, in turns (see `FlowTable::some`).
     pub fn some_connections(&self, turn: &mut usize, least: usize) -> HashSet<Connection> {
         let mut connections = HashSet::new();
         self.flows.some(turn, least, |flow| {
-            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
-            let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
-            let (known, protocol, from, to) = match flow.is_direct() {
-                true => (tracked, flow.key.protocol, flow.wire.inner, flow.wire.host),
-                false => (flow.wire.served.is_none(), protocol::UDP, flow.outer(), flow.wire.hop),
-            };
-            known && live && connections.insert(Connection { protocol, from, to })
+            flow.connection().is_some_and(|connection| connections.insert(connection))
         });
         connections
     }

@@ -1,7 +1,7 @@
 //! A flow that somebody opened through the tunnel, and the keys by which it is found.
 
 use crate::time::Time;
-use crate::tunnel::common::{Quota, Traffic};
+use crate::tunnel::common::{Connection, Quota, Traffic};
 use crate::tunnel::lifetime::Lifetime;
 use crate::tunnel::route::{RouteMtu, Told};
 use crate::tunnel::table::Entry;
@@ -72,6 +72,14 @@ impl Flow {
     /// The client as the host sees it.
     pub fn peer(&self) -> Endpoint {
         self.lan.peer
+    }
+
+    /// What the kernel tracks of it, once the host has answered and while somebody may still speak.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        let tracked = matches!(self.transport, Transport::Tcp(_) | Transport::Udp);
+        let live = self.lifetime.answered() && self.lifetime.may_speak(self.transport);
+        let LanKey { protocol, host, peer } = self.lan;
+        (tracked && live).then_some(Connection { protocol, from: peer, to: host })
     }
 
     /// Received from the client and sent to it.

@@ -293,15 +293,18 @@ impl<E: Routes> Gateway<E> {
     pub fn some_connections(&self, turn: &mut usize, least: usize) -> Vec<Connection> {
         let mut connections = Vec::new();
         self.flows.some(turn, least, |flow| {
-            let LanKey { protocol, host, peer } = flow.lan;
-            let tracked = matches!(flow.transport, Transport::Tcp(_) | Transport::Udp);
-            let live = flow.lifetime.answered() && flow.lifetime.may_speak(flow.transport);
-            if tracked && live {
-                connections.push(Connection { protocol, from: peer, to: host });
-            }
-            tracked && live
+            let connection = flow.connection();
+            connections.extend(connection);
+            connection.is_some()
         });
         connections
+    }
+
+    /// What the kernel should know of the flow whose reply this is, if it is a TCP connection that stands.
+    pub fn standing(&self, reply: &Datagram, now: Time) -> Option<Connection> {
+        let lan = LanKey { protocol: reply.protocol, host: reply.src, peer: reply.dst };
+        let flow = self.live_flow(&lan, now)?;
+        flow.connection().filter(|_| flow.lifetime.stands(flow.transport))
     }
 
     /// How many replies with DF left in fragments of their outer packet; the client of the last one,

@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use crate::counters::Counter;
-use crate::tunnel::{Fate, Gateway, OuterPort, PortKind, client};
-use crate::wire::Endpoint;
+use crate::tunnel::{Connection, Fate, Gateway, Origin, OuterPort, PortKind, client};
 use crate::wire::tests::{echo, icmp_error, raw, tcp, tcp_syn, udp};
+use crate::wire::{Datagram, Endpoint};
 
 use super::net::*;
 
@@ -471,4 +471,28 @@ fn the_kernel_is_asked_about_connections_without_a_tunnel() {
     assert_eq!(protocols, [6, 17], "TCP, UDP; no ping");
     assert!(known.iter().all(|known| known.from.addr == at("192.168.0.1:0").addr));
     assert!(known.iter().all(|known| known.to == at("192.168.0.8:80")));
+}
+
+/// A program's own are not forwarded.
+#[test]
+fn a_served_host_s_connection_that_stands_is_made_known() {
+    const SYN_ACK: u8 = 0x12;
+    const ACK: u8 = 0x10;
+    let x = router();
+    let d = mapped(&x, DIRECT);
+    for (origin, application, known) in
+        [(Origin::Served, at(C), true), (Origin::Here, at(APP), false)]
+    {
+        let sent = x.send_from(origin, tcp_syn(application, d, &[]), START).expect("sent");
+        let (from, to) = ends(&sent);
+        let standing = || {
+            let packet = tcp(to, from, ACK);
+            x.client.standing(&Datagram::parse(&packet).expect("a packet"), START)
+        };
+        x.receive_for(origin, tcp(to, from, SYN_ACK), START).expect("delivered");
+        assert_eq!(standing(), None, "not open");
+        x.send_from(origin, tcp(application, d, ACK), START).expect("sent");
+        let connection = Connection { protocol: 6, from, to };
+        assert_eq!(standing(), known.then_some(connection));
+    }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::counters::Counter;
 use crate::time::Time;
-use crate::tunnel::lifetime::{SCARCE_OVER, TCP_TRANSITORY};
-use crate::tunnel::{Fate, Gateway};
-use crate::wire::Endpoint;
+use crate::tunnel::lifetime::{SCARCE_OVER, TCP_ESTABLISHED, TCP_TRANSITORY};
+use crate::tunnel::{Connection, Fate, Gateway};
 use crate::wire::tests::tcp;
+use crate::wire::{Datagram, Endpoint};
 
 use super::net::*;
 
@@ -109,6 +109,37 @@ fn the_kernel_is_asked_for_connections_that_may_still_speak() {
     assert_eq!(asked(), (1, 1));
     exchange(&bench, 2, (RST, ACK), START).expect("reset");
     assert_eq!(asked(), (1, 1));
+}
+
+/// Its kernel forgets one and meets it in the middle. Somebody who forges a client's packets makes flows, but
+/// the host resets what it does not know.
+#[test]
+fn only_a_connection_that_stands_is_made_known_by_what_the_host_sends() {
+    let bench = bench();
+    let y = &bench.1;
+    let outer = |port, flags| bench.0.send(tcp(app(port), bench.2, flags), START).expect("sent");
+    let inner = arrive(y, outer(1, SYN), START).expect("forwarded");
+    let (peer, host) = ends(&inner);
+    let known = |from, to, now| {
+        let packet = tcp(from, to, ACK);
+        y.standing(&Datagram::parse(&packet).expect("a packet"), now)
+    };
+    assert_eq!(known(host, peer, START), None, "not answered");
+    reply(y, tcp(host, peer, SYN | ACK), START).expect("answered");
+    assert_eq!(known(host, peer, START), None, "not open");
+    arrive(y, outer(1, ACK), START).expect("forwarded");
+    let connection = Connection { protocol: 6, from: peer, to: host };
+    assert_eq!(known(host, peer, START), Some(connection));
+    let other = Endpoint { port: peer.port + 1, ..peer };
+    assert_eq!(known(host, other, START), None);
+    assert_eq!(known(peer, host, START), None, "the other way");
+    assert_eq!(known(host, peer, START + TCP_ESTABLISHED), None, "expired");
+
+    let inner = arrive(y, outer(2, ACK), START).expect("forwarded");
+    let (peer, host) = ends(&inner);
+    reply(y, tcp(host, peer, RST), START).expect("a reset");
+    arrive(y, outer(2, ACK), START).expect("forwarded");
+    assert_eq!(known(host, peer, START), None, "reset");
 }
 
 #[test]
