@@ -5,41 +5,9 @@
 #                             A1 --- X ---+
 #   A 192.0.2.130 ------------------------+--- M --- R --- Y 203.0.113.1 | 10.0.0.1 --- T --- B
 . "$(dirname "$0")/lib.sh"
+. "$TESTS/system/lossy.sh"
 
 # ---- helpers -------------------------------------------------------------------------------------
-
-# link_mtu OCTETS: of the link between M and R, which no natttd has a part in.
-link_mtu() {
-    ip -n "$PREFIX-R" link set to-M mtu "$1"
-    ip -n "$PREFIX-R" link set mid mtu "$1"
-    ip -n "$PREFIX-M" link set wan mtu "$1"
-}
-
-# lose WHAT CHAIN NODE RULE: that is lost there from now on; nobody hears of it.
-lose() {
-    on "$3" nft -f - <<NFT
-table ip $1 {
-    chain lossy {
-        $2
-        $4
-    }
-}
-NFT
-}
-
-# Before connection tracking would put them together.
-drop_fragments() {
-    lose fragments 'type filter hook prerouting priority -450' "$1" 'ip frag-off & 0x3fff != 0 drop'
-}
-
-hide_errors() {
-    lose errors 'type filter hook output priority filter' "$1" \
-        'icmp type destination-unreachable icmp code frag-needed drop'
-}
-
-heal() {
-    on "$2" nft delete table ip "$1"
-}
 
 # transfers NODE WHAT NAME: down and up.
 transfers() {
@@ -73,14 +41,7 @@ sizes() {
 
 # ---- topology ------------------------------------------------------------------------------------
 
-internet
-hub R mid 192.0.2.1/25
-node M
-plug M wan 192.0.2.2/25 R mid
-hub M pub 192.0.2.129/25
-on M sysctl -qw net.ipv4.ip_forward=1
-ip -n "$PREFIX-M" route add default via 192.0.2.1
-ip -n "$PREFIX-R" route add 192.0.2.128/25 via 192.0.2.2
+middle
 host A 192.0.2.130/25 192.0.2.129 M pub
 workstation_firewall A
 node X
@@ -113,8 +74,7 @@ same "1416; EMSGSIZE from 1417 on" "$(sizes A deep.example do 1416 1417)" "datag
 # ---- a smaller link, and fragments are dropped behind it, in both directions ---------------------
 
 link_mtu 1420
-drop_fragments M
-drop_fragments R
+drop_fragments M R
 for errors in told hidden; do
     [ "$errors" = told ] || hide_errors M
     anew A
@@ -173,10 +133,8 @@ drop_fragments M
 hide_errors M
 
 # Boxes and a host that answer nothing which is asked of them: TCP fits all the same.
-for box in Y T B; do
-    lose silence 'type filter hook output priority filter' "$box" \
-        'icmp type { time-exceeded, destination-unreachable, echo-reply } drop'
-done
+lose silence 'type filter hook output priority filter' \
+    'icmp type { time-exceeded, destination-unreachable, echo-reply } drop' Y T B
 rm -rf "$RUN/A-state"
 on A ip route flush cache
 start_natttd A
@@ -186,9 +144,7 @@ wait_for 30 "a measurement that ends with nothing" measured
 matches 'What the whole path carries is not known: TCP counts on 1280' "$(control A explain deep.example)" "what explain says of silent boxes"
 transfers A "boxes that answered nothing" deep.example
 stop A natttd
-for box in Y T B; do
-    heal silence "$box"
-done
+heal silence Y T B
 
 # Without measurements: what this is all about.
 echo 'measure_mtu = false' >>"$RUN/A.toml"

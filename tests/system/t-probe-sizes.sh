@@ -4,57 +4,13 @@
 #
 #   A 192.0.2.130 --- M --- R --- Y 203.0.113.1 | 10.0.0.1 --- T 10.0.0.9 | 192.168.0.1 --- B
 . "$(dirname "$0")/lib.sh"
-
-# link_mtu OCTETS: of the link between M and R, which neither natttd has a part in.
-link_mtu() {
-    ip -n "$PREFIX-R" link set to-M mtu "$1"
-    ip -n "$PREFIX-R" link set mid mtu "$1"
-    ip -n "$PREFIX-M" link set wan mtu "$1"
-}
+. "$TESTS/system/lossy.sh"
 
 # inner_mtu OCTETS: of the link between Y and T.
 inner_mtu() {
     ip -n "$PREFIX-Y" link set to-T mtu "$1"
     ip -n "$PREFIX-Y" link set lan mtu "$1"
     ip -n "$PREFIX-T" link set wan mtu "$1"
-}
-
-# drop_fragments NODE...: what comes in, before connection tracking would put it together.
-drop_fragments() {
-    local name
-    for name in "$@"; do
-        on "$name" nft -f - <<'NFT'
-table ip lossy {
-    chain prerouting {
-        type filter hook prerouting priority -450
-        ip frag-off & 0x3fff != 0 drop
-    }
-}
-NFT
-    done
-}
-
-# hide_errors NODE...: of its own, about what it should have fragmented.
-hide_errors() {
-    local name
-    for name in "$@"; do
-        on "$name" nft -f - <<'NFT'
-table ip quiet {
-    chain output {
-        type filter hook output priority filter
-        icmp type destination-unreachable icmp code frag-needed drop
-    }
-}
-NFT
-    done
-}
-
-# heal TABLE NODE...
-heal() {
-    local name
-    for name in "${@:2}"; do
-        on "$name" nft delete table ip "$1"
-    done
 }
 
 # sizes WHAT EXPECTED ARGUMENT...: what a probe from A says: tried; whole and larger of each box; whole and
@@ -71,14 +27,7 @@ says() {
     matches "$2" "$(control A probe "${@:3}")" "$1"
 }
 
-internet
-hub R mid 192.0.2.1/25
-node M
-plug M wan 192.0.2.2/25 R mid
-hub M pub 192.0.2.129/25
-on M sysctl -qw net.ipv4.ip_forward=1
-ip -n "$PREFIX-M" route add default via 192.0.2.1
-ip -n "$PREFIX-R" route add 192.0.2.128/25 via 192.0.2.2
+middle
 host A 192.0.2.130/25 192.0.2.129 M pub
 workstation_firewall A
 nat_box Y 203.0.113.1 203.0.113.254 gw
@@ -102,7 +51,7 @@ says "a small link, in words" 'Sizes: packets over 1420 octets travel in fragmen
 hide_errors M
 sizes "a small link that tells nobody" "$fragments" deep.example
 sizes "the same without ping" "1500 1420 fragments 1420 fragments - - 1420" deep.example -p tcp/80
-heal quiet M
+heal errors M
 
 # So far with Linux' limit of six errors at once and then one a second; from here on without, which is quicker.
 for name in Y T; do
@@ -119,7 +68,7 @@ sizes "fragments are lost" "$lost" deep.example
 says "the same in words" 'packets over 1420 octets are lost between this host and NAT box 1, 203\.0\.113\.1: something drops fragments there.*So that what is large gets through: write `mtu = 1420` under \[client\]' deep.example
 hide_errors M
 sizes "a black hole" "$lost" deep.example
-heal quiet M
+heal errors M
 
 # The symptom where natttd does not measure by itself, and that the advice helps: what natttd makes then is
 # what a probe tries.
@@ -139,7 +88,7 @@ same "$sum" "$(PATIENCE=20 fetch A deep.example/big | sha256sum)" "a large answe
 same "${sum%% *}" "$(PATIENCE=20 fetch A deep.example/ -T "$RUN/big")" "the same the other way"
 sizes "with that mtu" "1420 1420 - 1420 - 1420 - -" deep.example
 stop A natttd
-heal lossy M R
+heal fragments M R
 
 # Between the boxes, where the first level is off already.
 link_mtu 1500
@@ -151,8 +100,8 @@ sizes "fragments are lost between the boxes" "1500 1500 - 1408 lost 1408 - 1408"
 says "the same in words" 'between NAT box 1 and NAT box 2, 10\.0\.0\.9: something drops fragments.*`mtu = 1380` under \[gateway\] on NAT box 2' deep.example
 hide_errors Y
 sizes "a black hole between the boxes" "1500 1500 - 1408 lost 1408 - 1408" deep.example
-heal quiet Y
-heal lossy T
+heal errors Y
+heal fragments T
 
 # A's own interface; jumbo frames, with and without a LAN that takes them.
 inner_mtu 1500
