@@ -49,7 +49,7 @@ vm() {
     set -m
     (
         LOG=$newer.log
-        vm_with linux-image-6.12-amd64 "firewalld iptables-rules docker"
+        vm_with linux-image-6.12-amd64 "firewalld iptables-rules docker measured-mtu"
         echo complete
     ) >"$newer" 2>&1 &
     set +m

@@ -7,7 +7,7 @@ system=$(cd "$(dirname "$0")/../system" && pwd)
 export FLAVOUR=nft SLOW=8 PATIENCE=60 SHORT=6 DOCKER=replayed
 failed=0 skipped=""
 
-for name in ${ONLY:-ufw firewalld iptables-rules docker fail2ban both-roles-own-hosts}; do
+for name in ${ONLY:-ufw firewalld iptables-rules docker fail2ban both-roles-own-hosts measured-mtu}; do
     began=$SECONDS status=0
     bash "$system/t-$name.sh" || status=$?
     case $status in
