@@ -1,6 +1,7 @@
 //! The thread that measures what paths carry, as `nattt trace` does: several paths at once, few packets
 //! each.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::os::clock::Clock;
 use crate::os::nfqueue::Wake;
 use crate::os::probe::{Socket, random};
 use crate::probe::{Kind, LEAST_MTU, Survey, Tunnel, Working};
+use crate::time::Time;
 use crate::tunnel::PathMtus;
 use crate::tunnel::path_mtu::{Measured, Question, UNMEASURED};
 use crate::wire::datagram::protocol;
@@ -25,6 +27,8 @@ use super::stop::Stop;
 const AT_ONCE: usize = 8;
 /// So many of them; what there is no room for is asked again by later flows.
 const WAITING: usize = 64;
+/// Between two lines in the log.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// What the thread needs.
 pub(super) struct Measuring {
@@ -33,6 +37,8 @@ pub(super) struct Measuring {
     pub(super) clock: Clock,
     pub(super) stop: Arc<Stop>,
     pub(super) wake: Arc<Wake>,
+    /// When something was logged last.
+    pub(super) said: Cell<Option<Time>>,
 }
 
 /// One path's.
@@ -83,7 +89,7 @@ impl Measuring {
     }
 
     fn begin(&self, question: Question) -> Option<Measurement> {
-        match Socket::open(question.path.first()) {
+        match Socket::open_from(question.source, question.path.first()) {
             Ok(socket) => {
                 let [secret, tag] = [random() as u16, random() as u16];
                 let tunnel = Tunnel::new(question.path.clone(), socket.here(), secret);
@@ -158,18 +164,32 @@ impl Measuring {
         let known = self.path_mtus.measured(boxes);
         let counts = |known: Option<Measured>| known.map(|known| (known.octets, known.tcp));
         let changed = counts(before) != counts(known);
-        let says = sizes.sentence(path);
+        debug!("to {path}: {}", sizes.sentence(path));
         match known {
-            Some(_) if changed && there < UNMEASURED => warn!(
-                "to {path}: {says}; natttd counts on {UNMEASURED} octets at least: write `mtu = {}` under \
-                 [client] if that is what the link carries",
-                there.max(LEAST_MTU)
-            ),
-            Some(known) if changed && known.tcp < question.most => info!(
-                "to {path}: {says}; TCP connections fit from now on, with packets of {} octets",
-                known.tcp
-            ),
-            _ => debug!("to {path}: {says}"),
+            Some(_) if changed && there < UNMEASURED => self.say(|| {
+                warn!(
+                    "a path carries {there} octets, and natttd counts on {UNMEASURED} at least: write \
+                     `mtu = {}` under [client] if a link is that small (`nattt trace NAME` shows where)",
+                    there.max(LEAST_MTU)
+                );
+            }),
+            Some(known) if changed && known.tcp < question.most => self.say(|| {
+                info!(
+                    "a path carries {} octets, not the {} of its first link: TCP connections fit from now \
+                     on (`nattt explain NAME`, `nattt trace NAME`)",
+                    known.tcp, question.most
+                );
+            }),
+            _ => {}
+        }
+    }
+
+    /// Names and addresses of others are at debug level only, and zones of others may hold many paths.
+    fn say(&self, log: impl FnOnce()) {
+        let now = self.clock.now();
+        if self.said.get().is_none_or(|said| now.since(said) >= SILENCE) {
+            self.said.set(Some(now));
+            log();
         }
     }
 }
@@ -206,7 +226,8 @@ mod tests {
         for port in ports {
             let hop = Hop { addr: Ipv4Addr::LOCALHOST, port };
             let path = Path::new(vec![hop], Ipv4Addr::new(192, 168, 0, 2)).expect("a path");
-            let question = Question { path, protocol: protocol::TCP, port: 80, most: 1500 };
+            let (source, protocol) = (None, protocol::TCP);
+            let question = Question { path, source, protocol, port: 80, most: 1500 };
             path_mtus.used(question, clock.now());
         }
         drop(closed);
@@ -216,6 +237,7 @@ mod tests {
             clock,
             stop: Arc::clone(&stop),
             wake,
+            said: Cell::default(),
         };
         let thread = std::thread::spawn(move || measuring.run());
         let began = Instant::now();

@@ -47,6 +47,7 @@ mod signals;
 mod stop;
 mod worker;
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -350,7 +351,7 @@ impl Shared {
         let measures = self.roles.client.as_ref().is_some_and(Client::measures);
         let Self { lasting, stop, unmeasured: wake, .. } = self.clone();
         let Lasting { path_mtus, counters, clock, .. } = lasting;
-        let measuring = Measuring { path_mtus, counters, clock, stop, wake };
+        let measuring = Measuring { path_mtus, counters, clock, stop, wake, said: Cell::default() };
         let run =
             move || measuring.run().map_err(|e| Error::System("measuring the MTU of paths", e));
         measures.then(|| self.spawn("path-mtu", run)).transpose()

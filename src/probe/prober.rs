@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(1);
 /// A box reports few errors at once (Linux: six to one address, then one a second). So the last one
 /// is asked about one kind of packet first, and about others only if the host does not answer them.
 const SECOND_THOUGHTS: Duration = Duration::from_millis(300);
+/// When the host has had three pings.
+const LAST_RESORT: Duration = Duration::from_secs(3);
 
 /// A place of the path, and what is sent to find out about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub(super) struct Prober {
     next_packet: Duration,
     end: Duration,
     outer: Option<Complaint>,
+    /// Begins with a ping to the host, and sends it nothing else.
+    unobtrusive: bool,
     /// No box is asked yet.
     boxes_wait: bool,
     over: bool,
@@ -111,12 +115,13 @@ impl Prober {
     }
 
     /// Asks the host by ping only: no program there hears of it. The boxes are asked when that is not
-    /// answered soon, or when they are wanted ([`Prober::ask_boxes`]); by ping, too, or else by `kind`.
+    /// answered soon, or when they are wanted ([`Prober::ask_boxes`]); the last one by `kind` at last.
     pub(super) fn unobtrusive(tunnel: Tunnel, kind: Kind, first_tag: u16) -> Self {
         let boxes = (1..=tunnel.boxes()).map(|at| Place { at: Some(at), kind });
         let host = Place { at: None, kind: Kind::Ping };
         let places: Vec<_> = [host].into_iter().chain(boxes).collect();
-        Self { boxes_wait: true, ..Self::of(tunnel, &places, first_tag) }
+        let prober = Self::of(tunnel, &places, first_tag);
+        Self { unobtrusive: true, boxes_wait: true, ..prober }
     }
 
     fn of(tunnel: Tunnel, places: &[Place], first_tag: u16) -> Self {
@@ -137,6 +142,7 @@ impl Prober {
             next_packet: Duration::ZERO,
             end: PATIENCE,
             outer: None,
+            unobtrusive: false,
             boxes_wait: false,
         }
     }
@@ -178,24 +184,44 @@ impl Prober {
         self.boxes_wait
     }
 
-    /// From now on boxes are asked, too.
+    /// From now on boxes are asked, too: by ping, but for the last one, which may not let that in. It might
+    /// be the host itself, with a program that hears of any other kind.
     pub(super) fn ask_boxes(&mut self, now: Duration) {
-        if !std::mem::take(&mut self.boxes_wait) {
+        if self.outer.is_some() || !std::mem::take(&mut self.boxes_wait) {
             return;
         }
-        let by_ping = self.found().ping.is_some();
-        (self.over, self.end) = (false, self.end.max(now + PATIENCE));
+        let (last, pings) = (self.tunnel.boxes(), self.found().ping.is_some());
+        let waits = !pings && !self.host_is_known();
+        self.over = false;
         for question in self.questions.iter_mut().filter(|question| question.place.at.is_some()) {
-            question.due = now;
-            if by_ping {
+            let is_last = question.place.at == Some(last);
+            question.due = if is_last && waits { now.max(LAST_RESORT) } else { now };
+            if pings || !is_last {
                 question.place.kind = Kind::Ping;
+            }
+            self.end = self.end.max(question.due + PATIENCE);
+        }
+    }
+
+    /// The host answers to ping after all: so do boxes, and none need be asked in another way.
+    fn ask_boxes_by_ping(&mut self, now: Duration) {
+        let open =
+            |question: &&mut Question| question.place.at.is_some() && question.known.is_none();
+        for question in self.questions.iter_mut().filter(open) {
+            if question.place.kind != Kind::Ping {
+                (question.place.kind, question.due) = (Kind::Ping, now);
             }
         }
     }
 
+    fn host_is_known(&self) -> bool {
+        let is_host = |question: &&Question| question.place.at.is_none();
+        self.questions.iter().filter(is_host).any(|question| question.known.is_some())
+    }
+
     /// Boxes wait for its answer.
     fn host_is_late(&self) -> bool {
-        self.boxes_wait && self.found().ping.is_none()
+        self.boxes_wait && self.outer.is_none() && self.found().ping.is_none()
     }
 
     fn asked(&self, tag: u16) -> Option<(usize, Duration)> {
@@ -217,6 +243,12 @@ impl Prober {
         }
         if matches!(answer, Answer::Host(_)) {
             self.settle(now);
+        }
+        if self.unobtrusive && self.found().ping.is_some() {
+            self.ask_boxes_by_ping(now);
+        } else if self.unobtrusive && self.host_is_known() {
+            // It refuses.
+            self.ask_boxes(now);
         }
         self.over |= self.questions.iter().all(|question| self.is_settled(question));
     }

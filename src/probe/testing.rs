@@ -33,6 +33,10 @@ impl<'a> Peer<'a> {
         Self(tunnel)
     }
 
+    fn host(&self) -> Ipv4Addr {
+        self.0.path().host()
+    }
+
     /// What the host answers to a probe: an echo reply, SYN and ACK, a datagram.
     pub(super) fn answer(&self, sent: &[u8]) -> Vec<u8> {
         self.reply(sent, 0x12)
@@ -128,6 +132,10 @@ pub(super) struct Network {
     pub(super) ping: bool,
     /// The largest ping that it answers to, octets with the tunnel's headers.
     pub(super) most: usize,
+    /// It refuses pings by an ICMP error, as a firewall of its own may.
+    pub(super) refuses: bool,
+    /// It is the last box itself: no TTL ends in front of it.
+    pub(super) is_box: bool,
     /// A box that ceases to report after so many errors.
     pub(super) tires: Option<(usize, usize)>,
     /// Boxes that report nothing.
@@ -163,6 +171,8 @@ impl Network {
             links,
             ping: true,
             most: usize::MAX,
+            refuses: false,
+            is_box: false,
             tires: None,
             mute: Vec::new(),
             limited: false,
@@ -219,7 +229,8 @@ impl Network {
                     (false, _) => {}
                 }
             }
-            if sent.octets.get(boxes * LEVEL + 8) == Some(&1) && boxes + 1 < self.links.len() {
+            let ends = boxes + 1 < self.links.len() - usize::from(self.is_box);
+            if sent.octets.get(boxes * LEVEL + 8) == Some(&1) && ends {
                 let error = || peer.error(&sent.octets, boxes + 1, complaint(ROUTER, 11, 0));
                 return self.may_report(boxes + 1).then(|| Event::Datagram(error(), None));
             }
@@ -227,6 +238,11 @@ impl Network {
         let innermost = (self.links.len() - 2) * LEVEL;
         let protocol = sent.octets[innermost + 9];
         self.heard.push(protocol);
+        if self.refuses && protocol == 1 {
+            let by = peer.host();
+            let error = peer.error(&sent.octets, self.links.len() - 1, complaint(by, 3, 10));
+            return Some(Event::Datagram(error, None));
+        }
         let answers = self.ping && protocol == 1 && size <= self.most;
         answers.then(|| self.back(peer.answer(&sent.octets), size)).flatten()
     }

@@ -6,6 +6,7 @@
 //! path carries until it is known what this one does.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -37,6 +38,8 @@ const CAP: usize = 1024;
 pub struct Question {
     /// The boxes that take a level off each, and a host behind them that has answered.
     pub path: Path,
+    /// This host's address towards the first box, if it is not the one that the route gives.
+    pub source: Option<Ipv4Addr>,
     /// A protocol and a port, host order, that the last box lets in to this host.
     pub protocol: u8,
     /// Of protocols with ports.
@@ -53,6 +56,8 @@ pub struct Measured {
     pub octets: u16,
     /// What gets there and back, as far as that was seen: what TCP may cause.
     pub tcp: u16,
+    /// Larger ones were tried, and do not get there whole.
+    pub is_limit: bool,
     /// When that was found.
     pub at: Time,
 }
@@ -158,7 +163,8 @@ impl PathMtus {
                 // Hardly any link takes less: such a host answers to no larger ping.
                 let back = back.filter(|&back| back >= LEAST_ROUTE_MTU);
                 let tcp = back.map_or(octets, |back| back.min(octets));
-                Some(Measured { octets, tcp, at: now })
+                let is_limit = known.last.is_some_and(|attempt| there < attempt.most);
+                Some(Measured { octets, tcp, is_limit, at: now })
             }
             None => before.filter(|_| known.failures < OUTDATED),
         };

@@ -60,6 +60,10 @@ nattt_gateway T
 reaches Y 203.0.113.1
 reaches A 198.51.100.10
 wait_for 5 "one level at T" seen T wan '203\.0\.113\.1\.[0-9]+ > 10\.0\.0\.9\.100: UDP'
+# What the path carries is measured as its packets go: T takes none from Y's inside.
+measured() { matches 'That gets through whole, as measured' "$(control Y explain deep.example)"; }
+wait_for 20 "a measurement behind Y's own level" measured
+same 0 "$(counter T gateway_bad_outer_source)" "refused by T"
 configure_y "$BOX" "${SERVING[@]}"
 reload Y
 PATIENCE=2 refused "a source that T does not expect" fetch G deep.example/

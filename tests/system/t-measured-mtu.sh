@@ -86,8 +86,9 @@ for errors in told hidden; do
     # Answers are a little longer.
     same "1290; EMSGSIZE from 1337 on" "$(sizes A deep.example do 1290 1337)" "datagrams with DF"
 done
-matches 'to 203\.0\.113\.1:100 10\.0\.0\.9:100 192\.168\.0\.2: packets over 1420 octets are lost between this host and NAT box 1, 203\.0\.113\.1: something drops fragments there; .*; TCP connections fit from now on, with packets of 1420 octets' \
+matches 'a path carries 1420 octets, not the 1500 of its first link: TCP connections fit from now on' \
     "$(cat "$(log A natttd)")" "the log"
+refused "names of others in the log" grep -q '203\.0\.113\.1\|192\.168\.0\.2' "$(log A natttd)"
 matches 'MTU +1364 octets; with the tunnel.s headers 1420 octets, what gets through whole, as measured [0-9]+s ago; the first link takes 1500 octets' \
     "$(control A explain deep.example)" "what explain says"
 more 0 "$(counter A paths_measured)" "measurements"
@@ -131,6 +132,23 @@ stop A natttd
 link_mtu 1420
 drop_fragments M
 hide_errors M
+
+# A host that refuses pings: the boxes are asked.
+on B nft -f - <<'NFT'
+table ip lossy {
+    chain input {
+        type filter hook input priority filter
+        icmp type echo-request reject with icmp type host-prohibited
+    }
+}
+NFT
+rm -rf "$RUN/A-state"
+on A ip route flush cache
+start_natttd A
+transfers A "a host that refuses pings" deep.example
+wait_for 20 "a measurement by the boxes" knows A 1420 deep.example
+stop A natttd
+heal lossy B
 
 # Boxes and a host that answer nothing which is asked of them: TCP fits all the same.
 lose silence 'type filter hook output priority filter' \

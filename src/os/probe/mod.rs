@@ -39,8 +39,13 @@ pub struct Socket {
 impl Socket {
     /// Opens it. Fails where there is no route to the box.
     pub fn open(hop: Hop) -> io::Result<Self> {
+        Self::open_from(None, hop)
+    }
+
+    /// The same from an address of this host's, if it is not to be the one that the route gives.
+    pub fn open_from(addr: Option<Ipv4Addr>, hop: Hop) -> io::Result<Self> {
         let hop = SocketAddrV4::new(hop.addr, hop.port);
-        let addr = source_towards(hop)?;
+        let addr = addr.map_or_else(|| source_towards(hop), Ok)?;
         let socket = UdpSocket::bind((addr, 0))?;
         socket.set_nonblocking(true)?;
         for option in [libc::IP_RECVERR, libc::IP_RECVFRAGSIZE] {

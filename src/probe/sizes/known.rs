@@ -123,6 +123,11 @@ impl Known {
         self.far().or_else(|| self.on_the_way()).or_else(|| self.back())
     }
 
+    /// Whether nothing is left to find out, and everybody has answered to the end.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete && self.next().is_none() && !self.levels.iter().any(|level| level.stuck)
+    }
+
     /// How long the place takes to answer.
     pub(super) fn time(&self, place: Place) -> Duration {
         let echo = self.echo.as_ref().filter(|_| place.at.is_none()).map(|echo| echo.time);
@@ -163,7 +168,7 @@ impl Known {
     /// What can be asked of a place, if so much gets to the one before: no more gets to the host, who is
     /// asked in place of the last box, than the links behind that take.
     pub(super) fn of_interest(&self, level: &Level, reach: u16) -> u16 {
-        if level.place.at.is_none() { reach.min(self.cap()) } else { reach }
+        if level.is_host() { reach.min(self.cap()) } else { reach }
     }
 
     fn cap(&self) -> u16 {
@@ -261,6 +266,11 @@ impl Known {
 }
 
 impl Level {
+    /// The host is asked in place of the box.
+    pub(super) fn is_host(&self) -> bool {
+        self.place.at.is_none()
+    }
+
     fn next(&self, top: u16, reach: u16) -> Option<Attempt> {
         if self.stuck {
             return None;

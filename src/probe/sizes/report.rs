@@ -18,7 +18,13 @@ pub struct Sizes {
     pub back: Option<Back>,
     /// The `mtu` with which packets need no fragments, if that is less than what was tried.
     pub mtu: Option<u16>,
+    /// Nothing is left open: nobody has ceased to answer, and time was enough.
+    #[serde(skip)]
+    conclusive: bool,
 }
+
+/// Hardly any link takes less, octets.
+const LEAST_PLAUSIBLE: u16 = 1280;
 
 /// What gets to a box, from the one before it that answers, or from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,6 +35,9 @@ pub struct Limit {
     pub whole: Option<u16>,
     /// What becomes of larger ones; `None`: nothing larger gets here.
     pub larger: Option<Larger>,
+    /// The host was asked in place of the box: what is lost may be its answers.
+    #[serde(skip)]
+    by_host: bool,
 }
 
 /// What comes back from the host.
@@ -83,19 +92,28 @@ impl Sizes {
             levels,
             back,
             mtu,
+            conclusive: known.is_complete(),
         })
     }
 
     /// What follows for those who send through so many boxes. `None` if it is not clear what gets there.
     pub fn working(&self, boxes: usize) -> Option<Working> {
-        self.levels.iter().find(|level| level.number == boxes)?;
-        if self.levels.iter().any(|level| level.larger == Some(Larger::Unknown)) {
+        let last = self.levels.iter().find(|level| level.number == boxes)?;
+        let is_unclear = |level: &Limit| level.larger == Some(Larger::Unknown);
+        if !self.conclusive || self.levels.iter().any(is_unclear) {
             return None;
         }
-        let there = |level: &Limit| level.larger.map(|_| level.whole.unwrap_or(0));
-        let there = self.levels.iter().filter_map(there).min().unwrap_or(self.tried);
+        let limit = |level: &Limit| level.larger.map(|_| level.whole.unwrap_or(0));
+        let by_boxes = self.levels.iter().filter(|level| !level.by_host);
+        let there = by_boxes.filter_map(limit).min().unwrap_or(self.tried);
+        // Larger pings than that some hosts answer not at all.
+        let round_trip = last.by_host.then(|| last.whole.unwrap_or(0));
+        let round_trip = round_trip.filter(|&octets| octets < self.tried);
+        if round_trip.is_some_and(|octets| octets < LEAST_PLAUSIBLE) {
+            return None;
+        }
         let back = self.back.filter(|back| back.larger.is_some()).and_then(|back| back.whole);
-        Some(Working { there, back })
+        Some(Working { there, back: [round_trip, back].into_iter().flatten().min() })
     }
 
     /// Whether something large is lost.
@@ -114,7 +132,8 @@ fn limit(level: &Level, reach: u16, small: u16) -> Limit {
         Some(false) => Some(Larger::Lost),
         None => Some(Larger::Unknown),
     };
-    Limit { number: level.number, whole: (whole > small).then_some(whole), larger }
+    let by_host = level.is_host();
+    Limit { number: level.number, whole: (whole > small).then_some(whole), larger, by_host }
 }
 
 /// `None` while nothing large came back and nothing was lost for certain.

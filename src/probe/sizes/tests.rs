@@ -283,10 +283,38 @@ fn a_measurement_of_a_good_path_is_two_pings() {
 #[test]
 fn a_host_that_answers_hears_pings_only() {
     for link in [Link::of(1420), Link { drops: true, hides: true, ..Link::of(1420) }] {
-        let mut network =
-            Network { mute: vec![2], ..Network::of([link, Link::of(1500), Link::of(1500)]) };
-        working(&mut network, Kind::Udp(53), 1500);
-        assert!(network.heard.iter().all(|&heard| heard == protocol::ICMP), "{:?}", network.heard);
+        for links in [vec![link, Link::of(1500)], vec![Link::of(1500), link, Link::of(1500)]] {
+            let mut network = Network { is_box: true, ..Network::of(links) };
+            let found = working(&mut network, Kind::Udp(53), 1500).0.expect("an answer");
+            let limits = [Some(found.there), found.back];
+            assert!(limits.iter().flatten().any(|&octets| octets < 1500), "{found:?}");
+            assert!(
+                network.heard.iter().all(|&heard| heard == protocol::ICMP),
+                "{:?}",
+                network.heard
+            );
+        }
+    }
+}
+
+/// Its own network takes less than was asked for: no more gets to it, and nobody need try again.
+#[test]
+fn a_host_that_stands_for_a_box_is_asked_what_gets_to_it() {
+    let mut network = Network { mute: vec![1], ..Network::of([Link::of(576); 2]) };
+    let found = working(&mut network, Kind::Ping, 605);
+    assert_eq!(found.0, None, "less than any link takes");
+    assert!(found.1 < 30, "{} packets", found.1);
+}
+
+/// Firewalls refuse pings by "host prohibited" and the like. The boxes know all the same.
+#[test]
+fn a_host_that_refuses_pings_ends_nothing() {
+    for links in [vec![Link::of(1500); 2], vec![Link::of(1420), Link::of(1500), Link::of(1500)]] {
+        let truth = truth(&links, links.len() - 1);
+        let mut network = Network { refuses: true, ..Network::of(links) };
+        let found = working(&mut network, Kind::Tcp(80), 1500).0.expect("an answer");
+        assert_eq!((found.there, found.back), (truth, None));
+        assert!(network.now < Duration::from_secs(12), "{:?}", network.now);
     }
 }
 
@@ -312,12 +340,17 @@ fn a_box_that_falls_silent_proves_nothing() {
 /// Some hosts and firewalls answer to small pings only: that says nothing about the way there.
 #[test]
 fn a_host_that_answers_to_no_large_ping_is_no_small_link() {
-    for boxes in 1..3 {
+    for (boxes, most) in [(1, 300), (2, 300), (1, 1400), (2, 1400)] {
         let network = Network::of(vec![Link::of(1500); boxes + 1]);
-        let mut network = Network { most: 300, ..network };
-        let found = working(&mut network, Kind::Tcp(80), 1500).0.expect("an answer");
+        let network = Network { most, ..network };
+        let found = working(&mut network.clone(), Kind::Tcp(80), 1500).0.expect("an answer");
         assert_eq!(found.there, 1500);
-        assert!(found.back.is_none_or(|back| back < 1280), "{:?}", found.back);
+        assert_eq!(found.back.filter(|&back| back >= 1280), Some(1400).filter(|_| most == 1400));
+        // The same where only the host can be asked.
+        let mut mute = Network { mute: vec![boxes], ..network };
+        let found = working(&mut mute, Kind::Tcp(80), 1500).0;
+        let limits = found.map(|found| (found.there, found.back));
+        assert_eq!(limits, Some((1500, Some(1400))).filter(|_| most == 1400));
     }
 }
 
@@ -347,19 +380,48 @@ proptest! {
     /// direction; and no less, unless the host's own network hides what it does.
     #[test]
     fn what_is_measured_is_true(
-        links in (2usize..=3).prop_flat_map(links), mtu in 576u16..=9000, ping: bool, tcp: bool,
+        links in (2usize..=3).prop_flat_map(links), mtu in 576u16..=9000,
+        ping: bool, refuses: bool, is_box: bool, tcp: bool,
     ) {
-        let mut network = Network { ping, ..Network::of(links.clone()) };
+        let is_box = is_box && ping && !refuses;
+        let mut links = links;
+        // Behind a host that is the last box there is no link.
+        links.last_mut().into_iter().filter(|_| is_box).for_each(|link| *link = Link::of(u16::MAX));
+        let network = Network::of(links.clone());
+        let mut network = Network { ping, refuses, is_box, ..network };
         let kind = if tcp { Kind::Tcp(80) } else { Kind::Ping };
         let (found, packets) = working(&mut network, kind, mtu);
         let boxes = links.len() - 1;
         let truth = truth(&links, boxes).min(mtu);
-        prop_assert!(packets < MAX_SIZED, "it did not come to an end");
-        prop_assert!(network.now <= Duration::from_secs(17), "{:?}", network.now);
-        if network.now < Duration::from_secs(12) {
+        prop_assert!(packets <= MAX_PACKETS + MAX_SIZED);
+        prop_assert!(network.now <= Duration::from_secs(20), "{:?}", network.now);
+        // Where the host itself is the last box, it alone can say what gets there, and what comes back.
+        let least = |found: Working| found.back.map_or(found.there, |back| back.min(found.there));
+        let ended = network.now < Duration::from_secs(12) && packets < MAX_SIZED;
+        if !network.is_box && ended {
             prop_assert_eq!(found.map(|found| found.there), Some(truth));
         }
-        prop_assert!(found.is_none_or(|found| found.there <= truth), "{found:?}");
+        prop_assert!(found.is_none_or(|found| least(found) <= truth), "{found:?}");
+    }
+
+    /// Whoever falls silent, answers to small pings only, or not as often as asked: nothing too large is
+    /// believed, and nothing small that nothing proves.
+    #[test]
+    fn what_is_not_clear_is_not_measured(
+        links in (2usize..=3).prop_flat_map(links), mtu in 576u16..=9000,
+        ping: bool, most in prop_oneof![Just(usize::MAX), 100usize..2000], limited: bool,
+        mute in prop::collection::vec(1usize..=2, 0..2), tires in prop::option::of((1usize..=2, 0usize..12)),
+    ) {
+        let network = Network::of(links.clone());
+        let mut network = Network { ping, most, limited, mute, tires, ..network };
+        let found = working(&mut network, Kind::Tcp(80), mtu).0;
+        let truth = truth(&links, links.len() - 1).min(mtu);
+        prop_assert!(network.now <= Duration::from_secs(20), "{:?}", network.now);
+        if let Some(Working { there, back }) = found {
+            prop_assert!(there >= truth, "{there} is too small for {truth}");
+            let seen = back.map_or(there, |back| back.min(there));
+            prop_assert!(seen <= truth, "{seen} is too large for {truth}");
+        }
     }
 
     /// Whatever the links, the number of packets and the time stay bounded, no packet is larger than

@@ -183,7 +183,8 @@ impl<E: Environment> Client<E> {
         let Ok(new) = self.begun(mapping, way, old.key, transport, quota, now) else { return old };
         self.make_way(&new);
         let replaced = self.flows.replace(old.key, &old, new);
-        self.added(replaced).unwrap_or(old)
+        // It may have ended meanwhile, and another one have begun.
+        self.added(replaced).unwrap_or_else(|_| self.flows.forward(&old.key).unwrap_or(old))
     }
 
     fn added(

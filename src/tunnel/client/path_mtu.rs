@@ -20,7 +20,7 @@ const MAX_NARROW: usize = 1024;
 /// What a flow knows of its path.
 #[derive(Debug, Default)]
 pub(super) struct KnownMtu {
-    /// The generation of what is known, plus one, then 16 bits of octets, which are 0 if nothing is known;
+    /// The generation of what is known, plus one, then 16 bits of octets, which are 0 if no limit is known;
     /// 0 before that was asked for.
     seen: AtomicU64,
     /// An answer has come back.
@@ -33,7 +33,8 @@ impl KnownMtu {
         let generation = mtus.generation() + 1;
         let mut seen = self.seen.load(Relaxed);
         if seen >> 16 != generation {
-            let octets = mtus.measured(boxes).map_or(0, |known| known.octets);
+            let limit = mtus.measured(boxes).filter(|known| known.is_limit);
+            let octets = limit.map_or(0, |known| known.octets);
             seen = generation << 16 | u64::from(octets);
             self.seen.store(seen, Relaxed);
         }
@@ -94,7 +95,9 @@ impl<E: Environment> Client<E> {
         let most = working_mtu(self.settings.mtu, flow.route_mtu());
         let Ok(path) = Path::new(flow.boxes().to_vec(), flow.wire.host.addr) else { return };
         let (protocol, port) = (flow.key.protocol, flow.wire.host.port);
-        mtus.used(Question { path, protocol, port, most }, now);
+        // The next box knows this host by the address of the first, which is its own.
+        let source = flow.is_peeled().then(|| flow.path.first().addr);
+        mtus.used(Question { path, source, protocol, port, most }, now);
     }
 
     /// What was measured last of the way through these boxes.

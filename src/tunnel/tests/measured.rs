@@ -166,7 +166,7 @@ fn every_level_takes_its_octets() {
 }
 
 fn asked(text: &str, most: u16) -> Question {
-    Question { path: path(text), protocol: protocol::TCP, port: 80, most }
+    Question { path: path(text), source: None, protocol: protocol::TCP, port: 80, most }
 }
 
 #[test]
@@ -249,7 +249,9 @@ fn served_hosts_and_the_next_boxes_are_measured_from_here() {
         let (src, dst) = ends(&outer[28..]);
         let back = udp(ends(&outer).1, ends(&outer).0, &udp(dst, src, b"!"));
         x.receive_for(Origin::Served, back, START).expect("delivered");
-        assert_eq!(question(&mtus).expect("to be measured").path, path(measured));
+        let question = question(&mtus).expect("to be measured");
+        let source = (measured != PATH).then(|| at("198.51.100.10:0").addr);
+        assert_eq!((question.path, question.source), (path(measured), source));
     }
     // Right behind this host there is no tunnel.
     let direct = Endpoint { addr: x.map("198.51.100.10:100 192.168.0.8"), port: 80 };
@@ -302,6 +304,12 @@ fn what_is_known_not_to_get_through_whole_is_counted() {
     a.world.set_mtu(Y, 1400);
     a.send(datagram(1401), START).expect("sent all the same");
     assert_eq!(a.client.fragmented(), (2, at("203.0.113.1:0").addr, 1400));
+    // Nothing larger was tried than gets there.
+    a.world.set_mtu(Y, 1500);
+    mtus.used(asked(PATH, 1400), after(20));
+    mtus.learn(path(PATH).hops(), through(1400), after(20));
+    a.send(datagram(1500), START).expect("sent");
+    assert_eq!(a.client.fragmented().0, 2);
 }
 
 #[test]
@@ -327,7 +335,7 @@ fn hops(number: u16) -> Vec<Hop> {
 
 fn question_of(number: u16, most: u16) -> Question {
     let path = Path::new(hops(number), at("192.168.0.2:0").addr).expect("a path");
-    Question { path, protocol: protocol::TCP, port: 80, most }
+    Question { path, source: None, protocol: protocol::TCP, port: 80, most }
 }
 
 #[test]
