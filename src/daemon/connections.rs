@@ -83,14 +83,17 @@ impl Forgotten {
     /// It ends here only if it is a flow's and the kernel knows the flow's connection from now on: the host
     /// sends it again, and then it is an answer.
     pub(super) fn fate(&self, packet: &[u8], now: Time) -> Fate {
-        let connection = self.roles.standing(packet, now);
-        match connection.map_or(Ok(false), |connection| self.make_known(connection)) {
-            Ok(true) => Fate::Dropped(Counter::GatewayMiddleDropped),
+        let Some(connection) = self.roles.standing(packet, now) else {
+            return Fate::Passed(Counter::GatewayMiddlePassed);
+        };
+        match self.make_known(connection) {
             Ok(false) => Fate::Passed(Counter::GatewayMiddlePassed),
+            Ok(true) => Fate::Dropped(Counter::GatewayMiddleDropped),
+            // It would leave outside the tunnel; TCP sends it again.
             Err(error) => {
                 log::debug!("making a connection known: {error}");
                 *self.kernel.borrow_mut() = None;
-                Fate::Passed(Counter::GatewayMiddlePassed)
+                Fate::Dropped(Counter::GatewayMiddleDropped)
             }
         }
     }

@@ -59,11 +59,11 @@ same 1 "$(grep -c 'counter connections_turned' "$(log Y natttd)")" "lines about 
 
 # B's own connection from an exported port to an address and port that somebody lets a tunnel packet come
 # from, whose answer is a reset: it is not taken for the reverse of the tunnel's.
-start B talk "$PYTHON" "$PEERS/talk.py" --source-port 40000 198.51.100.80 7 \
+start B talk "$PYTHON" "$PEERS/talk.py" --source-port 40000 198.51.100.80 7007 \
     one 'delay 4 two' three 'quiet 3' four 'quiet 3' five
 wait_for 10 "B's connection to W" grep -q one "$(log B talk)"
 before=$(counter Y connections_turned)
-on R "$PYTHON" "$PEERS/forge.py" tcp 198.51.100.80:7 203.0.113.1:100 10.0.0.1:5000 192.168.0.2:40000
+on R "$PYTHON" "$PEERS/forge.py" tcp 198.51.100.80:7007 203.0.113.1:100 10.0.0.1:5000 192.168.0.2:40000
 wait_for 10 "the forged flow" flow_to_b
 # Nor after a flush, when the kernel meets it in the middle.
 wait_for 20 "B's third line" grep -q three "$(log B talk)"

@@ -328,7 +328,11 @@ fn offers(key: &TunnelKey, transport: Transport) -> impl Iterator<Item = u16> {
     // Spread by the inner port, so that clients in conflict do not all try the same ones.
     let span = u16::MAX - FIRST_OTHER_PORT;
     let first = u32::from(own) + u32::from(key.inner.port) * 31;
-    std::iter::once(own).chain(
+    // The source may be forged: what hosts send to well-known ports of servers is no answer to anybody. Clients
+    // have none of these, and NATs that give them one lose nothing but the same port.
+    let well_known =
+        own < FIRST_OTHER_PORT && !matches!(transport, Transport::Other | Transport::IcmpQuery);
+    Some(own).filter(|_| !well_known).into_iter().chain(
         (1..=others).map(move |n| {
             FIRST_OTHER_PORT + ((first + u32::from(n) * 251) % u32::from(span)) as u16
         }),

@@ -87,8 +87,8 @@ fn the_smaller_of_route_and_configuration_counts() {
         assert_eq!(client_mss(&a, b), (expected, expected), "{configured}, {route}");
         let (y, world) = gateway_of(configured);
         world.set_mtu("198.51.100.20", route);
-        assert_eq!(gateway_mss(&y, "198.51.100.20:1000", START), (expected, expected));
-        assert_eq!(gateway_mss(&y, "198.51.100.21:1000", START).0, configured.min(1500) - HEADERS);
+        assert_eq!(gateway_mss(&y, "198.51.100.20:4000", START), (expected, expected));
+        assert_eq!(gateway_mss(&y, "198.51.100.21:4000", START).0, configured.min(1500) - HEADERS);
     }
     assert_eq!(working_mtu(1500, None), 1500, "no route");
 }
@@ -160,7 +160,7 @@ fn a_restored_flow_asks_for_its_route() {
 #[test]
 fn a_gateway_s_flow_learns_of_a_route_change() {
     let (y, world) = gateway_of(1500);
-    let x = "198.51.100.20:1000";
+    let x = "198.51.100.20:4000";
     assert_eq!(gateway_mss(&y, x, START).0, 1500 - HEADERS);
     world.set_mtu("198.51.100.20", 1420);
     let later = START + Duration::from_secs(1);
@@ -207,7 +207,7 @@ fn what_leaves_a_client_in_fragments_against_its_will_is_counted() {
 #[test]
 fn what_leaves_a_gateway_in_fragments_against_its_will_is_counted() {
     let (y, world) = gateway_of(1500);
-    let (x, b) = (at("198.51.100.20:1000"), at("192.168.0.2:80"));
+    let (x, b) = (at("198.51.100.20:4000"), at("192.168.0.2:80"));
     let question = udp(at("192.168.0.2:3456"), b, b"?");
     arrive(&y, udp(x, at("203.0.113.1:100"), &question), START).expect("arrived");
     let answer = |octets: usize| udp(b, x, &vec![0; octets - 2 * 28]);
@@ -273,7 +273,7 @@ fn a_served_host_is_told_what_is_too_long() {
 #[test]
 fn an_exported_host_is_told_what_is_too_long() {
     let (y, world) = gateway_of(1500);
-    let (x, b) = (at("198.51.100.20:1000"), at("192.168.0.2:80"));
+    let (x, b) = (at("198.51.100.20:4000"), at("192.168.0.2:80"));
     let question = udp(at("192.168.0.2:3456"), b, b"?");
     arrive(&y, udp(x, at("203.0.113.1:100"), &question), START).expect("arrived");
     let packet = udp(b, x, &vec![0; 1473 - 28]);
@@ -298,7 +298,7 @@ fn a_gateway_never_tells_itself() {
     let world = World { own: own.into(), ..World::default() };
     let y = gateway_in(world.clone(), |settings| settings.exports = vec![export("192.168.0.1/32")]);
     world.set_mtu("198.51.100.20", 1500);
-    let (x, service) = (at("198.51.100.20:1000"), at("192.168.0.1:80"));
+    let (x, service) = (at("198.51.100.20:4000"), at("192.168.0.1:80"));
     let question = udp(at("192.168.0.2:3456"), service, b"?");
     arrive(&y, udp(x, at("203.0.113.1:100"), &question), START).expect("arrived");
     reply(&y, udp(service, x, &vec![0; 1473 - 28]), START).expect("sent all the same");

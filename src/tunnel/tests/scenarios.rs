@@ -187,6 +187,35 @@ fn a_taken_endpoint_gets_another_port() {
     assert_ne!(second.0.port, first.0.port);
 }
 
+/// The outer source may be forged. Nobody opens a flow in the name of a server that hosts ask from any port of
+/// theirs (DNS, HTTPS): what they send there would be taken for an answer.
+#[test]
+fn no_flow_looks_like_one_to_a_well_known_port() {
+    let y = gateway(&["203.0.113.1"]);
+    let (inner, b) = (at("10.0.0.1:5000"), at("192.168.0.2:40000"));
+    let seen = |outer: &str, packet: Vec<u8>| {
+        let arrived = arrive(&y, udp(at(outer), at("203.0.113.1:100"), &packet), START);
+        ends(&arrived.expect("decapsulated")).0
+    };
+    for port in [1, 53, 443, 1023] {
+        for packet in
+            [udp(inner, b, b"x"), tcp_syn(inner, b, &[]), segment(SCTP, inner, b, b"some", 0)]
+        {
+            let peer = seen(&format!("198.51.100.53:{port}"), packet);
+            assert_eq!(peer.addr, at("198.51.100.53:0").addr);
+            assert!(peer.port >= 1024, "{peer:?} of {port}");
+        }
+    }
+    assert_eq!(seen("198.51.100.53:1024", udp(inner, b, b"x")).port, 1024);
+    // The answer to it finds its way.
+    let peer = seen("198.51.100.54:53", udp(inner, b, b"x"));
+    let back = reply(&y, udp(b, peer, b"y"), START).expect("sent back");
+    assert_eq!((ends(&back).1, ends(&back[28..]).1), (at("198.51.100.54:53"), inner));
+    // An identifier is no port.
+    let ping = echo(at("10.0.0.1:7"), Endpoint { port: 0, ..b }, b"ping");
+    assert_eq!(seen("198.51.100.53:53", ping).port, 53);
+}
+
 #[test]
 fn expired_flows_are_dropped_not_leaked() {
     let (a, y) = (Peer::new("198.51.100.10"), gateway(&["203.0.113.1"]));

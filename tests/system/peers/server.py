@@ -1,4 +1,4 @@
-"""A small real server that tells what it saw: HTTP on TCP port 80, echo on TCP and UDP port 7.
+"""A small real server that tells what it saw: HTTP on TCP port 80, echo on TCP and UDP ports 7 and 7007.
 
 GET /            "This is NAME."
 GET /whoami      the client's address and port as they arrived here
@@ -24,6 +24,10 @@ import time
 
 CHUNK = 1 << 20
 PRINTING = threading.Lock()
+
+
+# The second one is none of the well-known ports, in whose name no gateway opens flows.
+ECHO_PORTS = (7, 7007)
 
 
 def report(protocol, peer, text):
@@ -121,12 +125,13 @@ def main():
 
     web = WebServer((args.address, 80), Handler)
     web.name, web.files = args.name, args.files
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind((args.address, 7))
-    threading.Thread(target=echo, args=(udp, args.name), daemon=True).start()
-    lines = EchoServer((args.address, 7), Echo)
-    lines.name = args.name
-    threading.Thread(target=lines.serve_forever, daemon=True).start()
+    for port in ECHO_PORTS:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((args.address, port))
+        threading.Thread(target=echo, args=(udp, args.name), daemon=True).start()
+        lines = EchoServer((args.address, port), Echo)
+        lines.name = args.name
+        threading.Thread(target=lines.serve_forever, daemon=True).start()
     print("ready", flush=True)
     web.serve_forever()
 
