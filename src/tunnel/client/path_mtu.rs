@@ -121,7 +121,7 @@ impl<E: Environment> Client<E> {
     }
 
     /// Mapped addresses whose paths are known to carry less than others, and the largest packets, octets,
-    /// that an application may send there; at most so many that routes are worth it. `others`: the same for all others.
+    /// that an application may send there; as many as are worth a route. `others`: the same for all others.
     pub fn narrow(&self, others: u16) -> Vec<(Ipv4Addr, u16)> {
         let Some(mtus) = self.settings.path_mtus.as_ref().filter(|mtus| mtus.any_known()) else {
             return Vec::new();
