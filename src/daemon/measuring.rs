@@ -168,7 +168,7 @@ impl Measuring {
         match known {
             Some(_) if changed && there < UNMEASURED => self.say(|| {
                 warn!(
-                    "a path carries {there} octets, and natttd counts on {UNMEASURED} at least: write \
+                    "a path carries less than the {UNMEASURED} octets that natttd counts on at least: write \
                      `mtu = {}` under [client] if a link is that small (`nattt trace NAME` shows where)",
                     there.max(LEAST_MTU)
                 );

@@ -50,13 +50,7 @@ hub X lan 192.168.7.1/24
 ip -n "$PREFIX-X" route add default via 192.0.2.129
 nat_rules X
 host A1 192.168.7.2/24 192.168.7.1 X lan
-nat_box Y 203.0.113.1 203.0.113.254 gw
-box_behind Y T
-host B 192.168.0.2/24 192.168.0.1 T lan
-serve B
-accept_tunnelled Y
-nattt_gateway Y 10.0.0.0/24
-nattt_gateway T
+two_gateways
 head -c 300000 /dev/urandom >"$RUN/big"
 
 # ---- a path on which all is well -----------------------------------------------------------------

@@ -30,13 +30,7 @@ says() {
 middle
 host A 192.0.2.130/25 192.0.2.129 M pub
 workstation_firewall A
-nat_box Y 203.0.113.1 203.0.113.254 gw
-box_behind Y T
-host B 192.168.0.2/24 192.168.0.1 T lan
-serve B
-accept_tunnelled Y
-nattt_gateway Y 10.0.0.0/24
-nattt_gateway T
+two_gateways
 
 sizes "all is well" "1500 1500 - 1500 - 1500 - -" deep.example
 sizes "by a kind that is not answered with as much" "1500 1500 - 1500 - - - -" deep.example -p tcp/80

@@ -39,13 +39,7 @@ host A 198.51.100.10/24 198.51.100.1 R pub
 workstation_firewall A
 nat_box X 198.51.100.20 198.51.100.1 pub
 host A1 192.168.0.2/24 192.168.0.1 X lan
-nat_box Y 203.0.113.1 203.0.113.254 gw
-box_behind Y T
-host B 192.168.0.2/24 192.168.0.1 T lan
-serve B
-accept_tunnelled Y
-nattt_gateway Y 10.0.0.0/24
-nattt_gateway T
+two_gateways
 # Where nobody can enter, nobody can run it.
 chmod 711 "$RUN"
 install -m 755 "$BIN/nattt" "$RUN/nattt"

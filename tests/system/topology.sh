@@ -77,6 +77,17 @@ box_behind() {
     on "$2" sysctl -qw net.ipv4.ip_forward=1
 }
 
+# two_gateways: Y, T behind it, and B behind T, which serves; each box exports what is next.
+two_gateways() {
+    nat_box Y 203.0.113.1 203.0.113.254 gw
+    box_behind Y T
+    host B 192.168.0.2/24 192.168.0.1 T lan
+    serve B
+    accept_tunnelled Y
+    nattt_gateway Y 10.0.0.0/24
+    nattt_gateway T
+}
+
 # nat_rules NODE: forwarding, masquerading to `wan`, and a firewall that lets nothing in unasked.
 nat_rules() {
     on "$1" sysctl -qw net.ipv4.ip_forward=1

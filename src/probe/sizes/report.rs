@@ -23,8 +23,8 @@ pub struct Sizes {
     conclusive: bool,
 }
 
-/// Hardly any link takes less, octets.
-const LEAST_PLAUSIBLE: u16 = 1280;
+/// Hardly any link takes less, octets, and natttd counts on no less by itself.
+pub(super) const LEAST_PLAUSIBLE: u16 = 1280;
 
 /// What gets to a box, from the one before it that answers, or from this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -1,13 +1,12 @@
 //! What was found about sizes, in words.
 
+use super::report::LEAST_PLAUSIBLE;
 use super::{Back, Larger, Limit, Made, Sizes};
 use crate::path::Path;
 use crate::wire::outer::LEVEL;
 
 /// The least that `mtu` may be.
 pub const LEAST_MTU: u16 = 576;
-/// The least that natttd counts on by itself.
-const LEAST_MEASURED: u16 = 1280;
 
 impl Sizes {
     /// One sentence, without its full stop.
@@ -49,7 +48,7 @@ impl Sizes {
         if is_more(mtu) == Some(false) {
             return Vec::new();
         }
-        if mtu >= LEAST_MEASURED && made.is_some_and(|made| made.measures) {
+        if mtu >= LEAST_PLAUSIBLE && made.is_some_and(|made| made.measures) {
             return vec![
                 "natttd here measures that by itself (`measure_mtu`): TCP connections fit, and UDP programs \
                  on this host are told how much does"
